@@ -1,0 +1,2 @@
+//! Reports what a GitLab pipeline did to the services a platform team uses.
+fn main() {}
