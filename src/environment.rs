@@ -124,7 +124,10 @@ impl Environment {
         let direct = self.text(name)?;
         let found = match (direct, self.text(&file_name)?) {
             (Some(_), Some(_)) => {
-                return Err(Problem::new(name, format!("and {file_name} are both set; keep one of them")));
+                return Err(Problem::new(
+                    name,
+                    format!("and {file_name} are both set; keep one of them"),
+                ));
             }
             (None, None) => return Ok(None),
             (Some(value), None) => match gitlab_file(name, value) {
@@ -157,7 +160,10 @@ impl Environment {
         match self.values.get(name) {
             None => Ok(None),
             Some(Ok(value)) => Ok((!value.is_empty()).then_some(value.as_str())),
-            Some(Err(())) => Err(Problem::new(name, "is not UTF-8 text; encode it as @b64@… if it has to be binary")),
+            Some(Err(())) => Err(Problem::new(
+                name,
+                "is not UTF-8 text; encode it as @b64@… if it has to be binary",
+            )),
         }
     }
 }
@@ -272,7 +278,8 @@ mod tests {
         for literal in ["$A", "${A}", "$OTHER_1", "$5"] {
             let message = problem(&[("A", literal)], "A", true);
             assert!(
-                message.starts_with(&format!("A is literally `{literal}`")) && message.contains("undefined, or protected"),
+                message.starts_with(&format!("A is literally `{literal}`"))
+                    && message.contains("undefined, or protected"),
                 "{message}"
             );
         }
@@ -288,7 +295,10 @@ mod tests {
         assert_eq!(value(&[("A", "@b64@c8O8w58")], "A"), Some("süß".into()));
         assert_eq!(value(&[("A", "@b64@Pz8_")], "A"), Some("???".into()));
         let message = problem(&[("A", "@b64@s3cr*t")], "A", true);
-        assert!(message.contains("6 characters") && !message.contains("s3cr"), "{message}");
+        assert!(
+            message.contains("6 characters") && !message.contains("s3cr"),
+            "{message}"
+        );
         assert!(problem(&[("A", "@b64@/w==")], "A", true).contains("no base64 of UTF-8"));
     }
 
@@ -303,18 +313,31 @@ mod tests {
             path.to_str().unwrap().to_owned()
         };
         let token = path("RELY_API_TOKEN", "first\nlast\n\n");
-        assert_eq!(value(&[("RELY_API_TOKEN", &token)], "RELY_API_TOKEN"), Some("first\nlast\n".into()));
-        assert_eq!(value(&[("TOKEN", &token)], "TOKEN"), Some("first\nlast\n".into()), "by way of another variable");
+        assert_eq!(
+            value(&[("RELY_API_TOKEN", &token)], "RELY_API_TOKEN"),
+            Some("first\nlast\n".into())
+        );
+        assert_eq!(
+            value(&[("TOKEN", &token)], "TOKEN"),
+            Some("first\nlast\n".into()),
+            "by way of another variable"
+        );
         let windows = path("W", "x\r\n");
         assert_eq!(value(&[("A_FILE", &windows)], "A"), Some("x".into()));
         assert_eq!(value(&[("A_FILE", &path("E", "\n"))], "A"), None);
-        assert!(problem(&[("A_FILE", "/does/not/exist")], "A", true).starts_with("A_FILE names the file /does/not/exist"));
+        assert!(
+            problem(&[("A_FILE", "/does/not/exist")], "A", true).starts_with("A_FILE names the file /does/not/exist")
+        );
         assert!(problem(&[("A_FILE", "$A_FILE")], "A", true).starts_with("A_FILE is literally"));
         assert!(problem(&[("A_FILE", &windows), ("A", "x")], "A", true).contains("A and A_FILE are both set"));
         let plain = folder.join("elsewhere");
         fs::write(&plain, "content").unwrap();
         let plain = plain.to_str().unwrap();
-        assert_eq!(value(&[("A", plain)], "A"), Some(plain.into()), "a path that is not GitLab's is a value");
+        assert_eq!(
+            value(&[("A", plain)], "A"),
+            Some(plain.into()),
+            "a path that is not GitLab's is a value"
+        );
         let gone = project.join("GONE");
         assert!(problem(&[("GONE", gone.to_str().unwrap())], "GONE", true).contains("can't be read"));
         fs::remove_dir_all(folder).unwrap();

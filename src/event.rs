@@ -397,7 +397,9 @@ impl<'a> Context<'a> {
             },
             Ok(Some(value)) => Field::Known(value.into()),
             Ok(None) if name == "properties" => Field::Known(json!({})),
-            Ok(None) => self.default(name).map_or(Field::Absent, |value| Field::Known(value.into())),
+            Ok(None) => self
+                .default(name)
+                .map_or(Field::Absent, |value| Field::Known(value.into())),
         };
         self.fields.borrow_mut().insert(name, field.clone());
         field
@@ -478,7 +480,10 @@ impl<'a> Context<'a> {
             }
             _ => {
                 let Some(variable) = Self::declared(field) else {
-                    let names: Vec<&str> = EventVariables::VARIABLES.iter().map(|variable| variable.field).collect();
+                    let names: Vec<&str> = EventVariables::VARIABLES
+                        .iter()
+                        .map(|variable| variable.field)
+                        .collect();
                     return Err(Missing::Undefined(format!(
                         "there is no `{path}`; the event has {}, time, started_at, finished_at, duration, attempt",
                         names.join(", ")
@@ -510,7 +515,8 @@ impl<'a> Context<'a> {
             // An asterisk opens no credential: those have to be named one by one.
             pattern == name || (matches(pattern, name) && !context::is_credential(name))
         });
-        let is_gitlabs_credential = context::is_credential(name) && (name.starts_with("CI_") || name.starts_with("GITLAB_"));
+        let is_gitlabs_credential =
+            context::is_credential(name) && (name.starts_with("CI_") || name.starts_with("GITLAB_"));
         if is_gitlabs_credential || !(context::is_open(name) || is_listed) {
             return Err(Missing::Refused(format!(
                 "`{path}` is out of a template's reach: CI_*, GITLAB_* and EVENT_* are open, credentials excepted; list \
@@ -581,16 +587,18 @@ const UNKNOWN: &str = "unknown";
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((start, rest)) => name
-            .strip_prefix(start)
-            .is_some_and(|name| (0..=name.len()).any(|index| name.is_char_boundary(index) && matches(rest, &name[index..]))),
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            (0..=name.len()).any(|index| name.is_char_boundary(index) && matches(rest, &name[index..]))
+        }),
     }
 }
 
 /// A time in RFC 3339, UTC, to the second.
 pub fn timestamp(time: SystemTime) -> String {
     // Times before 1970 or after 9999 can't be written so; no clock of a pipeline shows one.
-    let time = time.max(SystemTime::UNIX_EPOCH).min(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799));
+    let time = time
+        .max(SystemTime::UNIX_EPOCH)
+        .min(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799));
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
@@ -602,7 +610,10 @@ mod tests {
         ("CI_PROJECT_PATH", "Acme/Shop"),
         ("CI_PROJECT_PATH_SLUG", "acme-shop"),
         ("CI_PIPELINE_ID", "8812"),
-        ("CI_PIPELINE_URL", "https://gitlab.example.com/acme/shop/-/pipelines/8812"),
+        (
+            "CI_PIPELINE_URL",
+            "https://gitlab.example.com/acme/shop/-/pipelines/8812",
+        ),
         ("CI_COMMIT_SHA", "9f2c1e7d0b4a5c6d7e8f90123456789abcdef012"),
         ("CI_COMMIT_REF_NAME", "fix/\"quoted\" \\ ünïcode"),
         ("CI_JOB_ID", "991"),
@@ -646,7 +657,11 @@ mod tests {
         let branch = |more| event(more).branch;
         assert_eq!(branch(&[("CI_COMMIT_BRANCH", "main")]).as_deref(), Some("main"));
         assert_eq!(
-            branch(&[("CI_COMMIT_BRANCH", ""), ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "topic")]).as_deref(),
+            branch(&[
+                ("CI_COMMIT_BRANCH", ""),
+                ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "topic")
+            ])
+            .as_deref(),
             Some("topic")
         );
     }
@@ -658,7 +673,11 @@ mod tests {
             ("CI_ENVIRONMENT_SLUG", "review-feature-qwerty"),
             ("CI_JOB_ID", "1"),
         ]);
-        assert_eq!(deploy.id(), Ok("acme-shop-8812-review-feature-qwerty"), "GitLab's own slug is taken");
+        assert_eq!(
+            deploy.id(),
+            Ok("acme-shop-8812-review-feature-qwerty"),
+            "GitLab's own slug is taken"
+        );
         let computed = slug::environment("review/Feature");
         let notify = event(&[("EVENT_ENVIRONMENT", "review/Feature"), ("CI_JOB_ID", "2")]);
         assert_eq!(notify.id(), Ok(format!("acme-shop-8812-{computed}").as_str()));
@@ -684,7 +703,10 @@ mod tests {
 
     #[test]
     fn after_script_knows_the_outcome_and_the_times() {
-        let event = event(&[("CI_JOB_STATUS", "failed"), ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z")]);
+        let event = event(&[
+            ("CI_JOB_STATUS", "failed"),
+            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
+        ]);
         assert_eq!(event.action(), Ok(&Action::Failure));
         assert_eq!(event.started_at.as_deref(), Some("2025-03-01T10:00:01Z"));
         assert_eq!(event.finished_at.as_deref(), Some("2025-03-01T10:07:31Z"));
@@ -705,22 +727,39 @@ mod tests {
     #[test]
     fn fields_may_refer_to_each_other_but_not_to_themselves() {
         let event = event(&[
-            ("EVENT_TITLE", "{{ event.name | upper }} {{ event.id }} try {{ event.attempt }}"),
+            (
+                "EVENT_TITLE",
+                "{{ event.name | upper }} {{ event.id }} try {{ event.attempt }}",
+            ),
             ("EVENT_ENVIRONMENT", "{{ env.CI_COMMIT_REF_NAME | slug }}"),
-            ("EVENT_PROPERTIES", r#"{"commit": "{{ event.commit }}", "n": "{{ pipeline.id }}"}"#),
+            (
+                "EVENT_PROPERTIES",
+                r#"{"commit": "{{ event.commit }}", "n": "{{ pipeline.id }}"}"#,
+            ),
         ]);
         let id = "acme-shop-8812-fix-quoted-n-code";
         assert_eq!(event.title(), Ok(format!("DEPLOYMENT {id} try 1").as_str()));
         assert_eq!(event.properties["n"], json!(8812));
-        assert!(problem(&[("EVENT_TITLE", "{{ event.id }}"), ("EVENT_ID", "{{ event.title }}")]).contains("made from itself"));
+        assert!(
+            problem(&[("EVENT_TITLE", "{{ event.id }}"), ("EVENT_ID", "{{ event.title }}")])
+                .contains("made from itself")
+        );
     }
 
     #[test]
     fn bad_values_name_their_variable() {
-        assert!(problem(&[("EVENT_PROPERTIES", "{\"a\": }")]).starts_with("EVENT_PROPERTIES is not JSON: expected value at line 1, column 7"));
+        assert!(
+            problem(&[("EVENT_PROPERTIES", "{\"a\": }")])
+                .starts_with("EVENT_PROPERTIES is not JSON: expected value at line 1, column 7")
+        );
         assert!(problem(&[("EVENT_PROPERTIES", "[1]")]).contains("it is an array"));
-        assert!(problem(&[("EVENT_REPO", "$CI_PROJECT_PATH")]).starts_with("EVENT_REPO is literally `$CI_PROJECT_PATH`"));
-        assert!(problem(&[("EVENT_TITLE", "{{ event.image }}")]).starts_with("EVENT_TITLE has a template at character 1: `event.image` has no value"));
+        assert!(
+            problem(&[("EVENT_REPO", "$CI_PROJECT_PATH")]).starts_with("EVENT_REPO is literally `$CI_PROJECT_PATH`")
+        );
+        assert!(
+            problem(&[("EVENT_TITLE", "{{ event.image }}")])
+                .starts_with("EVENT_TITLE has a template at character 1: `event.image` has no value")
+        );
     }
 
     #[test]
@@ -737,11 +776,27 @@ mod tests {
         assert_eq!(context.get("env.EVENT_EXTRA"), Ok(json!("extra")));
         assert_eq!(context.get("env.EVENT_REPO"), Ok(json!("Acme/Shop")));
         assert_eq!(context.get("pipeline.id"), Ok(json!(8812)));
-        for refused in ["env.OTHER", "env.MY_TOKEN", "env.RELY_API_TOKEN", "env.CI_JOB_TOKEN", "env.HOME"] {
+        for refused in [
+            "env.OTHER",
+            "env.MY_TOKEN",
+            "env.RELY_API_TOKEN",
+            "env.CI_JOB_TOKEN",
+            "env.HOME",
+        ] {
             assert!(matches!(context.get(refused), Err(Missing::Refused(_))), "{refused}");
         }
-        for undefined in ["env.CI_COMMIT_TAG", "event.nope", "event.image", "pipeline.tag", "nope", "event.properties.x"] {
-            assert!(matches!(context.get(undefined), Err(Missing::Undefined(_))), "{undefined}");
+        for undefined in [
+            "env.CI_COMMIT_TAG",
+            "event.nope",
+            "event.image",
+            "pipeline.tag",
+            "nope",
+            "event.properties.x",
+        ] {
+            assert!(
+                matches!(context.get(undefined), Err(Missing::Undefined(_))),
+                "{undefined}"
+            );
         }
     }
 

@@ -1,4 +1,6 @@
 //! Reports what a GitLab pipeline did to the services a platform team uses.
+mod delivery;
+mod destinations;
 mod environment;
 mod event;
 mod gitlab;

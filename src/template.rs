@@ -79,12 +79,12 @@ pub fn render(text: &str, scope: &dyn Scope) -> Result<Value, TemplateError> {
         let column = text[..text.len() - rest.len() + start].chars().count() + 1;
         let fail = |message: String| TemplateError { column, message };
         let inside = &rest[start + 2..];
-        let end = end_of_expression(inside).ok_or_else(|| {
-            fail("`{{` has no `}}`. To send two braces as they are, write {{ \"{{\" }}".to_owned())
-        })?;
+        let end = end_of_expression(inside)
+            .ok_or_else(|| fail("`{{` has no `}}`. To send two braces as they are, write {{ \"{{\" }}".to_owned()))?;
         let value = evaluate(&inside[..end], scope).map_err(fail)?;
         let after = &inside[end + 2..];
-        if rendered.is_empty() && rest.len() == text.len() && text[..start].trim().is_empty() && after.trim().is_empty() {
+        if rendered.is_empty() && rest.len() == text.len() && text[..start].trim().is_empty() && after.trim().is_empty()
+        {
             return Ok(value);
         }
         rendered.push_str(&rest[..start]);
@@ -258,8 +258,14 @@ pub const FILTERS: &[(&str, &str)] = &[
     ("default(value)", "the value, or this one where the name has none"),
     ("upper", "upper case"),
     ("lower", "lower case"),
-    ("truncate(length)", "at most that many characters, the last one `…` where something was cut"),
-    ("slug", "lower case, everything but a-z and 0-9 as single dashes: for ids and addresses"),
+    (
+        "truncate(length)",
+        "at most that many characters, the last one `…` where something was cut",
+    ),
+    (
+        "slug",
+        "lower case, everything but a-z and 0-9 as single dashes: for ids and addresses",
+    ),
     ("json", "JSON text of the value: for JSON inside a string"),
 ];
 
@@ -269,7 +275,10 @@ fn apply(filter: &str, value: Result<Value, String>, arguments: &[Value]) -> Res
         if arguments.len() == count {
             Ok(())
         } else {
-            Err(format!("the filter `{filter}` takes {count} argument(s), not {}", arguments.len()))
+            Err(format!(
+                "the filter `{filter}` takes {count} argument(s), not {}",
+                arguments.len()
+            ))
         }
     };
     if filter == "default" {
@@ -302,7 +311,10 @@ fn apply(filter: &str, value: Result<Value, String>, arguments: &[Value]) -> Res
         }
         unknown => {
             let names: Vec<&str> = FILTERS.iter().map(|(usage, _)| *usage).collect();
-            return Err(format!("there is no filter `{unknown}`; there are {}", names.join(", ")));
+            return Err(format!(
+                "there is no filter `{unknown}`; there are {}",
+                names.join(", ")
+            ));
         }
     };
     Ok(Value::String(text))

@@ -273,7 +273,11 @@ pub fn unknown_word(word: &str, words: &[&str]) -> String {
     let hint = nearest(word, words.iter().copied())
         .map(|near| format!(", did you mean `{near}`?"))
         .unwrap_or_default();
-    format!("is `{}`; it can be {}{hint}", template::truncate(word, 60), words.join(", "))
+    format!(
+        "is `{}`; it can be {}{hint}",
+        template::truncate(word, 60),
+        words.join(", ")
+    )
 }
 
 /// The word most like `word`, if one is like it at all.
@@ -336,7 +340,9 @@ impl Reader<'_> {
                     Ok(()) => resolved.push((variable.field, found)),
                     Err(problem) => problems.push(problem),
                 },
-                Ok(None) if variable.default == Default::Required => problems.push(missing(variable, self.official_names)),
+                Ok(None) if variable.default == Default::Required => {
+                    problems.push(missing(variable, self.official_names))
+                }
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
             }
@@ -459,9 +465,7 @@ pub fn missing(variable: &Variable, official_names: bool) -> Problem {
 /// The first sentence of a description, its full stop included.
 pub fn first_sentence(description: &str) -> &str {
     let description = description.trim();
-    description
-        .find(". ")
-        .map_or(description, |end| &description[..=end])
+    description.find(". ").map_or(description, |end| &description[..=end])
 }
 
 /// JSON, with what is wrong, and where, if it is none. The text itself is not quoted: it may hold anything.
@@ -655,7 +659,10 @@ impl BaseUrl {
         }
         let url = Url::parse(text).map_err(|error| format!("is no address ({error}); write it {example}"))?;
         if !matches!(url.scheme(), "https" | "http") {
-            return Err(format!("has the scheme {}; only https and http are spoken here", url.scheme()));
+            return Err(format!(
+                "has the scheme {}; only https and http are spoken here",
+                url.scheme()
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("has a user name or password in it; credentials have variables of their own".to_owned());

@@ -98,7 +98,13 @@ impl Reply {
     }
 
     fn kind(&self) -> &'static str {
-        let start: String = self.body.trim_start().chars().take(15).collect::<String>().to_lowercase();
+        let start: String = self
+            .body
+            .trim_start()
+            .chars()
+            .take(15)
+            .collect::<String>()
+            .to_lowercase();
         let is_html = start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<head");
         if is_html || self.header("content-type").is_some_and(|kind| kind.contains("html")) {
             "an HTML page"
@@ -210,9 +216,18 @@ mod tests {
     fn each_services_complaint_is_found() {
         for (body, complaint) in [
             (r#"{"detail":"Invalid token"}"#, "Invalid token"),
-            (r#"{"detail":[{"loc":["body","id"],"msg":"bad id","type":"x"}]}"#, "body.id bad id"),
-            (r#"{"ok":false,"error":"not_found","message":"No blueprint"}"#, "not_found: No blueprint"),
-            (r#"{"error":{"code":"resource_not_found","message":"no namespace"}}"#, "resource_not_found: no namespace"),
+            (
+                r#"{"detail":[{"loc":["body","id"],"msg":"bad id","type":"x"}]}"#,
+                "body.id bad id",
+            ),
+            (
+                r#"{"ok":false,"error":"not_found","message":"No blueprint"}"#,
+                "not_found: No blueprint",
+            ),
+            (
+                r#"{"error":{"code":"resource_not_found","message":"no namespace"}}"#,
+                "resource_not_found: no namespace",
+            ),
             (r#"{"code":500,"message":"already underway"}"#, "already underway"),
             (r#"{"error":"Release not found"}"#, "Release not found"),
             ("Error parsing\n CloudEvent", "Error parsing CloudEvent"),

@@ -223,6 +223,9 @@ mod tests {
         );
         let learned = Text::from("Bearer ").learned("PORT_ACCESS_TOKEN");
         assert_eq!(learned.expose(&nothing), None);
-        assert_eq!(learned.expose(&|_| Some(secret.clone())).as_deref(), Some("Bearer a\"b"));
+        assert_eq!(
+            learned.expose(&|_| Some(secret.clone())).as_deref(),
+            Some("Bearer a\"b")
+        );
     }
 }

@@ -71,7 +71,16 @@ const OPEN_PREFIXES: &[&str] = &["CI_", "GITLAB_", "EVENT_"];
 
 /// What in a name says that the value is a credential.
 const CREDENTIAL_WORDS: &[&str] = &[
-    "TOKEN", "PASSWORD", "PASSWD", "SECRET", "CREDENTIAL", "PRIVATE_KEY", "API_KEY", "APIKEY", "SSH_KEY", "JWT",
+    "TOKEN",
+    "PASSWORD",
+    "PASSWD",
+    "SECRET",
+    "CREDENTIAL",
+    "PRIVATE_KEY",
+    "API_KEY",
+    "APIKEY",
+    "SSH_KEY",
+    "JWT",
 ];
 
 /// Variables whose names don't say that their values hold a credential.
@@ -108,7 +117,13 @@ mod tests {
 
     #[test]
     fn credentials_are_out_of_reach() {
-        for name in ["CI_JOB_TOKEN", "CI_REGISTRY_PASSWORD", "CI_REPOSITORY_URL", "GITLAB_TOKEN", "CI_JOB_JWT_V2"] {
+        for name in [
+            "CI_JOB_TOKEN",
+            "CI_REGISTRY_PASSWORD",
+            "CI_REPOSITORY_URL",
+            "GITLAB_TOKEN",
+            "CI_JOB_JWT_V2",
+        ] {
             assert!(!is_open(name), "{name}");
         }
         for name in ["CI_COMMIT_TITLE", "GITLAB_USER_LOGIN", "EVENT_TITLE"] {

@@ -60,7 +60,13 @@ pub fn path(path: &str) -> String {
     let slug: String = path
         .to_lowercase()
         .chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '-'
+            }
+        })
         .take(PATH_LENGTH)
         .collect();
     slug.trim_matches('-').to_owned()
