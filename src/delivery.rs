@@ -3,6 +3,9 @@
 //! A destination hands over a [`plan::Plan`], which is data: requests, what may be repeated, and how a reply is to be
 //! understood. What is common to all (attempts, budget, backoff, logins, bounds, redaction) happens here, once.
 
+pub mod client;
+pub mod courier;
+pub mod curl;
 pub mod plan;
 pub mod reply;
 pub mod request;

@@ -38,6 +38,28 @@ pub struct Operation {
     pub name: &'static str,
     /// What it does.
     pub description: &'static str,
+    /// Whether it only reads, and so reports no action.
+    pub is_read: bool,
+}
+
+impl Operation {
+    /// An operation that changes something.
+    pub const fn new(name: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            description,
+            is_read: false,
+        }
+    }
+
+    /// An operation that reads.
+    pub const fn reading(name: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            description,
+            is_read: true,
+        }
+    }
 }
 
 /// What a destination is asked to plan.
@@ -101,6 +123,11 @@ impl Target {
             is_optional,
             is_named,
         })
+    }
+
+    /// Whether both ask for the same of the same service.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.destination.name == other.destination.name && self.operation == other.operation
     }
 
     /// `destination:operation`, or the destination alone for its default.

@@ -465,6 +465,14 @@ impl<'a> Context<'a> {
         Some((value, Origin::Variable(origin.to_owned())))
     }
 
+    /// The value of the event's variable `name` (`EVENT_ID`), if it has one, for `explain`.
+    pub fn explained(&self, name: &str) -> Option<String> {
+        let variable = EventVariables::VARIABLES
+            .iter()
+            .find(|variable| variable.name == name)?;
+        self.text(variable.field)
+    }
+
     /// The value of `event.<field>`, for templates.
     fn event_value(&self, path: &str, field: &str) -> Result<Value, Missing> {
         let refuse = |problem: Problem| Missing::Refused(problem.to_string());

@@ -364,6 +364,15 @@ impl Reader<'_> {
         Ok(group)
     }
 
+    /// Reads one variable of `T` whose value can be had on its own, whatever is wrong with the others.
+    pub fn read_one<T: Group, V: FromVariable>(&self, name: &str) -> Option<V> {
+        let variable = T::VARIABLES.iter().find(|variable| variable.name == name)?;
+        let value = self.resolve(variable).ok()??.value;
+        envy::from_iter([("value".to_owned(), value)])
+            .ok()
+            .map(|One { value }| value)
+    }
+
     /// The value that `variable` has here: its own, or its built-in default.
     ///
     /// # Errors

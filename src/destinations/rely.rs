@@ -45,26 +45,17 @@ pub const DESTINATION: Destination = Destination {
     name: "rely",
     title: "Rely.io",
     operations: &[
-        Operation {
-            name: "upsert",
-            description: "creates the entity, or changes the given properties and relations of the one there is",
-        },
-        Operation {
-            name: "create",
-            description: "creates the entity; one that exists is an error",
-        },
-        Operation {
-            name: "replace",
-            description: "replaces the entity: what is not given is gone",
-        },
-        Operation {
-            name: "patch",
-            description: "changes the given properties and relations; an entity that is missing is an error",
-        },
-        Operation {
-            name: "get",
-            description: "reads the entity",
-        },
+        Operation::new(
+            "upsert",
+            "creates the entity, or changes the given properties and relations of the one there is",
+        ),
+        Operation::new("create", "creates the entity; one that exists is an error"),
+        Operation::new("replace", "replaces the entity: what is not given is gone"),
+        Operation::new(
+            "patch",
+            "changes the given properties and relations; an entity that is missing is an error",
+        ),
+        Operation::reading("get", "reads the entity"),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["RELY_API_TOKEN"],
