@@ -9,10 +9,12 @@ use crate::{
     variables::{Reader, Variable, nearest},
 };
 
+mod aviator;
+mod cto;
 mod rely;
 
 /// Every destination, in the order of the documentation.
-pub const ALL: &[&Destination] = &[&rely::DESTINATION];
+pub const ALL: &[&Destination] = &[&rely::DESTINATION, &cto::DESTINATION, &aviator::DESTINATION];
 
 /// A service that events can be sent to.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    environment::{Environment, Origin, Problem},
+    environment::{Environment, Problem},
     gitlab::{context, slug},
     template::{Missing, Scope},
     variables,
@@ -454,15 +454,16 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The value that the event's field has without a variable of its own, and GitLab's variable behind it, for
-    /// `explain`.
-    pub fn explained_default(&self, variable: &Variable) -> Option<(String, Origin)> {
+    /// The value that the event's own variable has when it is not set, and what it is made from, for `explain`.
+    pub fn explained_default(&self, variable: &Variable) -> Option<(String, &'static str)> {
+        if !EventVariables::VARIABLES.iter().any(|own| own.name == variable.name) {
+            return None;
+        }
         let value = self.default(variable.field)?;
-        let origin = match variable.default {
-            variables::Default::Derived(from) => from,
-            _ => variable.name,
-        };
-        Some((value, Origin::Variable(origin.to_owned())))
+        match variable.default {
+            variables::Default::Derived(from) => Some((value, from)),
+            _ => None,
+        }
     }
 
     /// The value of the event's variable `name` (`EVENT_ID`), if it has one, for `explain`.

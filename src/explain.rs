@@ -116,7 +116,7 @@ fn row(variable: &Variable, reader: &Reader, setting: &Setting) -> (String, Stri
         }
         Ok(None) => {
             if let Some((value, origin)) = setting.context.explained_default(variable) {
-                return (show(&value), origin.to_string());
+                return (show(&value), format!("from {origin}"));
             }
             let how = match variable.default {
                 Default::Required => "not set, and required".to_owned(),

@@ -300,6 +300,8 @@ impl Trip<'_> {
                     Repeat::Freely | Repeat::ByWayOf(_) => &[],
                 };
                 let ambiguous = !NOT_PROCESSED.contains(&status) && !unprocessed.contains(&status);
+                // Whatever may be repeated: behind a 5xx the service may have acted.
+                self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
                 self.again(&step, ambiguous, wait, &said).await
             }
             300..400 => Err(Ended(

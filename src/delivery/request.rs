@@ -63,6 +63,15 @@ impl Text {
         self
     }
 
+    /// This text with known text in front.
+    pub fn after(mut self, text: &str) -> Self {
+        match self.0.first_mut() {
+            Some(Part::Known(first)) => first.insert_str(0, text),
+            _ => self.0.insert(0, Part::Known(text.to_owned())),
+        }
+        self
+    }
+
     /// Appends a credential.
     pub fn secret(mut self, secret: &Secret, form: Form) -> Self {
         self.0.push(Part::Secret(secret.clone(), form));
