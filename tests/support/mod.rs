@@ -144,11 +144,7 @@ pub fn json_of(path: &std::path::Path) -> Value {
 
 /// The bodies that a service received, in order.
 pub fn bodies(sandbox: &Sandbox, service: Service) -> Vec<Value> {
-    sandbox
-        .requests_to(service)
-        .iter()
-        .map(Recorded::json)
-        .collect()
+    sandbox.requests_to(service).iter().map(Recorded::json).collect()
 }
 
 /// What a request looks like in a golden file: everything that is sent, credentials and times by name.
