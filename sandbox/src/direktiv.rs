@@ -474,6 +474,9 @@ impl StandIn for Direktiv {
     }
 
     fn complain(&self, status: u16, message: &str) -> Reply {
+        if self.options.direktiv_version < DirektivVersion::V0_8_5 {
+            return Refusal::v1(status, message).reply();
+        }
         let code = if status == 400 {
             "request_data_invalid"
         } else {
