@@ -381,8 +381,8 @@ mod tests {
         let exhausted = r#"{"ok":false,"error":"run_exhausted"}"#;
         assert_eq!(told(&read(&plan.steps[0], AGAIN, 422, exhausted)), "as usual");
         assert!(problem("run-log", &[RUN]).starts_with("PORT_RUN_LOG is not set"));
-        let long = "x".repeat(1_048_576);
-        assert!(problem("run-log", &[RUN, ("PORT_RUN_LOG", &long)]).starts_with("PORT_RUN_LOG is too long"));
+        let lengthy = "x".repeat(1_048_576);
+        assert!(problem("run-log", &[RUN, ("PORT_RUN_LOG", &lengthy)]).starts_with("PORT_RUN_LOG is too long"));
     }
 
     #[test]
