@@ -111,46 +111,31 @@ pub const DESTINATION: Destination = Destination {
     name: "port",
     title: "Port",
     operations: &[
-        Operation {
-            name: "upsert",
-            description: "creates the entity, or changes what is given of the one there is",
-        },
-        Operation {
-            name: "create",
-            description: "creates the entity; one that exists is an error",
-        },
-        Operation {
-            name: "replace",
-            description: "replaces the entity: what is not given is gone; one that is missing is an error",
-        },
-        Operation {
-            name: "patch",
-            description: "changes what is given of the entity; one that is missing is an error",
-        },
-        Operation {
-            name: "get",
-            description: "reads the entity",
-        },
-        Operation {
-            name: "search",
-            description: "reads the entities that fit PORT_QUERY",
-        },
-        Operation {
-            name: "delete",
-            description: "deletes the entity; one that is missing is none to delete",
-        },
-        Operation {
-            name: "run-create",
-            description: "runs a self-service action",
-        },
-        Operation {
-            name: "run-update",
-            description: "logs to an action's run, then updates its status, label, links and summary",
-        },
-        Operation {
-            name: "run-log",
-            description: "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
-        },
+        Operation::new(
+            "upsert",
+            "creates the entity, or changes what is given of the one there is",
+        ),
+        Operation::new("create", "creates the entity; one that exists is an error"),
+        Operation::new(
+            "replace",
+            "replaces the entity: what is not given is gone; one that is missing is an error",
+        ),
+        Operation::new(
+            "patch",
+            "changes what is given of the entity; one that is missing is an error",
+        ),
+        Operation::reading("get", "reads the entity"),
+        Operation::reading("search", "reads the entities that fit PORT_QUERY"),
+        Operation::new("delete", "deletes the entity; one that is missing is none to delete"),
+        Operation::new("run-create", "runs a self-service action"),
+        Operation::new(
+            "run-update",
+            "logs to an action's run, then updates its status, label, links and summary",
+        ),
+        Operation::new(
+            "run-log",
+            "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
+        ),
     ],
     variables: &[Settings::VARIABLES, runs::Trigger::VARIABLES],
     credentials: &["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"],
