@@ -173,9 +173,8 @@ impl Environment {
 /// `T: "$FILE_VARIABLE"` points too (gitlab.md 2.2, 2.3). Any other path is a value like any other.
 fn gitlab_file(name: &str, value: &str) -> Option<PathBuf> {
     let path = Path::new(value);
-    let parent = path.parent()?.file_name()?.to_str()?;
     let is_named = path.file_name()?.to_str()? == name;
-    let is_temporary = parent.ends_with(".tmp");
+    let is_temporary = path.parent()?.extension().is_some_and(|extension| extension == "tmp");
     if !path.is_absolute() || value.contains('\n') {
         return None;
     }
