@@ -343,7 +343,7 @@ impl Reader<'_> {
                     Err(problem) => problems.push(problem),
                 },
                 Ok(None) if variable.default == Default::Required => {
-                    problems.push(missing(variable, self.official_names))
+                    problems.push(missing(variable, self.official_names));
                 }
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),

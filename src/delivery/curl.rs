@@ -124,6 +124,16 @@ mod tests {
         Secret::new("s3cret-value", "RELY_API_TOKEN")
     }
 
+    /// What a shell runs in place of curl, which prints the body that curl would send.
+    const PRINT_BODY: &str =
+        "curl() { while [ $# -gt 0 ]; do [ \"$1\" = --data-raw ] && printf %s \"$2\"; shift; done; }";
+
+    fn body_of(script: &str) -> String {
+        let script = format!("{PRINT_BODY}\n{script}");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     #[test]
     fn quotes_backslashes_and_newlines_survive_a_shell() {
         let body = json!({"branch": "fix/\"quoted\" \\ ünï'code'\n$HOME `id` !x"});
@@ -136,12 +146,7 @@ mod tests {
             "{rendered}"
         );
         assert!(!rendered.contains("s3cret"));
-        // Let a shell take it apart: curl is a function that prints its last data argument.
-        let script = format!(
-            "curl() {{ while [ $# -gt 0 ]; do [ \"$1\" = --data-raw ] && printf %s \"$2\"; shift; done; }}\n{rendered}"
-        );
-        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), body.to_string());
+        assert_eq!(body_of(&rendered), body.to_string());
     }
 
     #[test]
@@ -154,10 +159,9 @@ mod tests {
             );
         let rendered = command(&request);
         assert!(rendered.contains("--header \"$RELY_API_TOKEN\""), "{rendered}");
-        assert!(
-            rendered.contains("--data-raw '{\"id\":\"'\"$RELY_API_TOKEN\"'\"}'"),
-            "{rendered}"
-        );
+        let body: serde_json::Value =
+            serde_json::from_str(&body_of(&format!("RELY_API_TOKEN='a\"b\\c'\n{rendered}"))).unwrap();
+        assert_eq!(body, json!({"id": "a\"b\\c"}));
     }
 
     #[test]
