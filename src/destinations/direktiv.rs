@@ -27,7 +27,7 @@ use api::{Api, Version};
 variables! {
     /// What `direktiv` reads.
     pub struct Settings, "Direktiv, Git integration with GitLab" {
-        /// Where Direktiv is, as in https://direktiv.example.com. It may end in `/api` or `/api/v2`.
+        /// Where Direktiv is, as in `https://direktiv.example.com`. It may end in `/api` or `/api/v2`.
         url: BaseUrl = "DIREKTIV_URL", required;
         /// The namespace.
         namespace: String = "DIREKTIV_NAMESPACE", required;
@@ -41,7 +41,7 @@ variables! {
         api: ApiChoice = "DIREKTIV_API", default "auto";
         /// The header that carries the token: `token` is `direktiv-token`, `api-key` is `Direktiv-Api-Key`, `api-token` is `Direktiv-Api-Token`, `bearer` is `Authorization: Bearer`, `apikey` is `apikey`. `auto` sends those that the API's versions want.
         auth: Auth = "DIREKTIV_AUTH", default "auto";
-        /// Whether to wait until the sync or the workflow has ended, and report that; NOTIFY_TIMEOUT bounds it.
+        /// Whether to wait until the sync or the workflow has ended, and report that; `NOTIFY_TIMEOUT` bounds it.
         wait: Flag = "DIREKTIV_WAIT", default "false";
         /// The workflow that `execute` starts, as in `/deploy.yaml`.
         workflow: Option<String> = "DIREKTIV_WORKFLOW", optional;
@@ -136,7 +136,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
                 .to_owned(),
         );
     }
-    let secrets = credential.iter().flat_map(api::Credential::inner).cloned().collect();
+    let secrets = credential.iter().filter_map(api::Credential::inner).cloned().collect();
     let api = Rc::new(Api::new(&settings, credential, !directory.is_empty()));
     let input = || match &settings.input {
         Some(Json(input)) => input.clone(),
@@ -144,7 +144,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     };
     let plan = match order.operation {
         "execute" => execute::plan(&api, workflow, input(), settings.wait.0),
-        "broadcast" => broadcast::plan(&api, order.event, input()).map_err(|problem| vec![problem])?,
+        "broadcast" => broadcast::plan(&api, order.event, &input()).map_err(|problem| vec![problem])?,
         _ => sync::plan(&api, directory, settings.wait.0),
     };
     Ok(Plan { notes, secrets, ..plan })

@@ -69,13 +69,13 @@ impl Credential {
 
     /// The headers of a request (vendors/direktiv.md 2). The line goes as a header without a name, so that a dry run
     /// can show it as `$DIREKTIV_HEADER`, which holds name and value.
-    fn headers(&self, version: Version) -> Vec<(&'static str, Text)> {
+    fn headers(&self, version: Version, is_probe: bool) -> Vec<(&'static str, Text)> {
         let (token, auth) = match self {
             Self::Line(line, _) => return vec![("", Text::default().secret(line, Form::Plain))],
             Self::Token(token, auth) => (token, *auth),
         };
         let prefix = if auth == Auth::Bearer { "Bearer " } else { "" };
-        names(auth, version, token.expose())
+        names(auth, version, is_probe, token.expose())
             .into_iter()
             .map(|name| {
                 let text = if prefix.is_empty() {
@@ -89,14 +89,14 @@ impl Credential {
     }
 
     /// What a person can do about a refusal.
-    fn advice(&self, version: Version) -> String {
+    fn advice(&self, version: Version, is_probe: bool) -> String {
         match self {
             Self::Line(..) => "check the token in DIREKTIV_HEADER and its permissions; with DIREKTIV_TOKEN alone, the \
                                header is chosen to suit the server"
                 .to_owned(),
             Self::Token(token, auth) => format!(
                 "the token was sent as {}; check it and its permissions, or name another header by DIREKTIV_AUTH",
-                names(*auth, version, token.expose()).join(", ")
+                names(*auth, version, is_probe, token.expose()).join(", ")
             ),
         }
     }
@@ -105,17 +105,29 @@ impl Credential {
 const UNFIT: &str = "has a line break or another character in it that no HTTP header can carry";
 
 /// The headers that carry a token. For `auto`, v0.8.5 to v0.8.10 serve the newer API and still want the older header,
-/// and an Enterprise server takes only UUIDs as its own tokens, so the rest is spared that header.
-fn names(auth: Auth, version: Version, token: &str) -> Vec<&'static str> {
-    match (auth, version) {
-        (Auth::Auto, Version::V1) => vec!["direktiv-token", "apikey"],
-        (Auth::Auto, Version::V2) if is_uuid(token) => vec!["direktiv-token", "Direktiv-Api-Key", "Direktiv-Api-Token"],
-        (Auth::Auto, Version::V2) => vec!["direktiv-token", "Direktiv-Api-Key"],
-        (Auth::Token, _) => vec!["direktiv-token"],
-        (Auth::ApiKey, _) => vec!["Direktiv-Api-Key"],
-        (Auth::ApiToken, _) => vec!["Direktiv-Api-Token"],
-        (Auth::Bearer, _) => vec!["Authorization"],
-        (Auth::OldApiKey, _) => vec!["apikey"],
+/// and an Enterprise server takes only UUIDs as its own tokens, so the rest is spared that header. Servers check the
+/// credential before the path, so a probe of the older API carries what the newer one wants too, or it would be refused
+/// where it should be told that there is no such path.
+fn names(auth: Auth, version: Version, is_probe: bool, token: &str) -> Vec<&'static str> {
+    match auth {
+        Auth::Auto => {
+            let is_older = version == Version::V1;
+            let is_newer = !is_older || is_probe;
+            [
+                ("direktiv-token", true),
+                ("apikey", is_older),
+                ("Direktiv-Api-Key", is_newer),
+                ("Direktiv-Api-Token", is_newer && is_uuid(token)),
+            ]
+            .into_iter()
+            .filter_map(|(name, is_sent)| is_sent.then_some(name))
+            .collect()
+        }
+        Auth::Token => vec!["direktiv-token"],
+        Auth::ApiKey => vec!["Direktiv-Api-Key"],
+        Auth::ApiToken => vec!["Direktiv-Api-Token"],
+        Auth::Bearer => vec!["Authorization"],
+        Auth::OldApiKey => vec!["apikey"],
     }
 }
 
@@ -253,7 +265,7 @@ impl Api {
         let request = Request::new(method, format!("{namespace}{path}"));
         self.credential
             .iter()
-            .flat_map(|credential| credential.headers(version))
+            .flat_map(|credential| credential.headers(version, self.is_probe(version)))
             .fold(request, |request, (name, value)| request.header(name, value))
     }
 
@@ -261,6 +273,11 @@ impl Api {
     pub fn after(&self, version: Version) -> Option<Version> {
         let index = self.versions.iter().position(|tried| *tried == version)?;
         self.versions.get(index + 1).copied()
+    }
+
+    /// Whether a request may meet a server that has only another API.
+    fn is_probe(&self, version: Version) -> bool {
+        self.after(version).is_some()
     }
 
     /// What is done where the server refuses the credential, or hasn't the API: then `other` makes the same request
@@ -288,7 +305,7 @@ impl Api {
             complaint => format!(" ({complaint})"),
         };
         let advice = match &self.credential {
-            Some(credential) => credential.advice(version),
+            Some(credential) => credential.advice(version, self.is_probe(version)),
             None => "no credential was sent; set DIREKTIV_TOKEN".to_owned(),
         };
         Some(Verdict::Rejected(format!(

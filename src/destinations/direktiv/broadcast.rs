@@ -26,7 +26,7 @@ const DUPLICATE: &str = "error appending cloudevent to history";
 ///
 /// # Errors
 /// The event has no id, or it is not known what happened.
-pub fn plan(api: &Rc<Api>, event: &Event, data: Value) -> Result<Plan, Problem> {
+pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Problem> {
     let action = event.action()?;
     let id = format!("{}-{action}", event.id()?);
     let broadcast = Rc::new(Broadcast {
@@ -43,7 +43,7 @@ pub fn plan(api: &Rc<Api>, event: &Event, data: Value) -> Result<Plan, Problem> 
 }
 
 /// The event in the JSON form of `CloudEvents` 1.0.
-fn cloud_event(id: &str, event: &Event, action: &Action, data: Value) -> Value {
+fn cloud_event(id: &str, event: &Event, action: &Action, data: &Value) -> Value {
     let mut cloud_event = json!({
         "specversion": "1.0",
         "id": id,

@@ -299,6 +299,11 @@ fn the_token_goes_where_each_version_looks_for_it() {
     let all = ["direktiv-token", "Direktiv-Api-Key", "Direktiv-Api-Token"];
     assert_eq!(headers("v2", "auto", ID), each(&all, ID));
     assert_eq!(headers("v1", "auto", ID).len(), 2);
+    let probe = first("sync", &[("DIREKTIV_DIRECTORY", "/wf"), ("DIREKTIV_TOKEN", "t1")]);
+    assert_eq!(
+        probe["headers"],
+        json!(each(&["direktiv-token", "apikey", "Direktiv-Api-Key"], "t1"))
+    );
     for almost in [
         "5b0c7a5e3d514a0a9a3e0d6f5f0f9d11",
         "5b0c7a5e-3d51-4a0a-9a3e-0d6f5f0f9dzz",
