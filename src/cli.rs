@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
     destinations::{self, Target},
@@ -21,6 +21,11 @@ pub enum Command {
     Explain {
         /// What was named; empty: what would be sent to, else everything.
         targets: Vec<Target>,
+    },
+    /// Deliver what an earlier run could not.
+    Replay {
+        /// Files, and folders of files.
+        paths: Vec<PathBuf>,
     },
     /// Print `catalog.yml`.
     Catalog,
@@ -65,6 +70,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             _ => Err("`catalog` takes nothing behind it".to_owned()),
         };
     }
+    if words.first().is_some_and(|word| word == "replay") {
+        let paths: Vec<PathBuf> = words[1..].iter().map(PathBuf::from).collect();
+        if dry_run || paths.is_empty() {
+            return Err(
+                "`replay` takes files or folders that an earlier run left in undelivered/, and no --dry-run".to_owned(),
+            );
+        }
+        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+            return Err(format!("there is no file or folder {}", missing.display()));
+        }
+        return Ok(Command::Replay { paths });
+    }
     let is_explain = words.first().is_some_and(|word| word == "explain");
     if is_explain {
         words.remove(0);
@@ -94,6 +111,7 @@ Usage:
   notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
   notify-event --dry-run ...                      print each request as runnable curl, send nothing
   notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
+  notify-event replay PATH ...                    deliver what an earlier run left in undelivered/
   notify-event catalog                            every component, hidden job, destination and variable, as YAML
   notify-event --help | --version
 

@@ -5,7 +5,7 @@
 use crate::{
     delivery::plan::Plan,
     environment::Problem,
-    event::Event,
+    event::{Action, Event},
     variables::{Reader, Variable, nearest},
 };
 
@@ -50,6 +50,8 @@ pub struct Operation {
     pub description: &'static str,
     /// Whether it only reads, and so reports no action.
     pub is_read: bool,
+    /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
+    pub is_once: bool,
 }
 
 impl Operation {
@@ -59,6 +61,15 @@ impl Operation {
             name,
             description,
             is_read: false,
+            is_once: false,
+        }
+    }
+
+    /// An operation that adds or triggers something each time.
+    pub const fn once(name: &'static str, description: &'static str) -> Self {
+        Self {
+            is_once: true,
+            ..Self::new(name, description)
         }
     }
 
@@ -68,6 +79,7 @@ impl Operation {
             name,
             description,
             is_read: true,
+            is_once: false,
         }
     }
 }
@@ -80,6 +92,26 @@ pub struct Order<'a> {
     pub event: &'a Event,
     /// Where it reads its variables.
     pub reader: Reader<'a>,
+    /// Whether this delivers something late: what has been reported since must not be undone.
+    pub is_replay: bool,
+}
+
+/// Whether a late event has been overtaken by what a service holds by now: one that does not end a deployment by any
+/// newer report, one that ends it by a newer end. `updated_at` is RFC 3339.
+pub fn is_overtaken(event: &Event, is_finished: bool, updated_at: Option<&str>) -> bool {
+    let time = |text| humantime::parse_rfc3339(text).ok();
+    let is_newer = match (updated_at.and_then(time), time(&event.time)) {
+        (Some(updated), Some(reported)) => updated > reported,
+        _ => false,
+    };
+    let is_final = event
+        .known_action()
+        .is_some_and(|word| Action::from_word(word).is_final());
+    if is_final {
+        is_finished && is_newer
+    } else {
+        is_finished || is_newer
+    }
 }
 
 impl Destination {

@@ -13,8 +13,10 @@ mod gitlab;
 mod report;
 mod run;
 mod secret;
+mod setting;
 mod settings;
 mod template;
+mod undelivered;
 mod variables;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Command::Version) => run::print(&cli::version()),
         Ok(Command::Catalog) => run::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
+        Ok(Command::Replay { paths }) => undelivered::replay(&environment, &paths),
         Ok(Command::Send { targets, dry_run }) => run::send(&environment, targets, dry_run),
         Err(message) => {
             run::usage_error(&environment, &message);

@@ -42,7 +42,7 @@ variables! {
 pub const DESTINATION: Destination = Destination {
     name: "cto",
     title: "CTO.ai",
-    operations: &[Operation::new(
+    operations: &[Operation::once(
         "event",
         "sends the event; every call counts as one more",
     )],

@@ -89,7 +89,7 @@ pub const DESTINATION: Destination = Destination {
             "sync",
             "has the namespace's or directory's Git mirror pull its repository",
         ),
-        Operation::new(
+        Operation::once(
             "execute",
             "starts a workflow; sent at most once, since every call starts another",
         ),

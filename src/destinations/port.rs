@@ -127,12 +127,12 @@ pub const DESTINATION: Destination = Destination {
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete"),
-        Operation::new("run-create", "runs a self-service action"),
-        Operation::new(
+        Operation::once("run-create", "runs a self-service action"),
+        Operation::once(
             "run-update",
             "logs to an action's run, then updates its status, label, links and summary",
         ),
-        Operation::new(
+        Operation::once(
             "run-log",
             "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
         ),
@@ -344,6 +344,7 @@ mod testing {
                 official_names: false,
                 allow_http: false,
             },
+            is_replay: false,
         };
         (DESTINATION.plan)(&order).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

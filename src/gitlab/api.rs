@@ -92,6 +92,11 @@ impl GitLab {
         self.token.variable()
     }
 
+    /// This pipeline.
+    pub fn pipeline_id(&self) -> Option<u64> {
+        self.pipeline.parse().ok()
+    }
+
     /// Every job of the pipeline, earlier attempts included, as one array.
     pub fn jobs(&self) -> Plan {
         self.paged(

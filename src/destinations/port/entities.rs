@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Api, Job, Settings, accepted, error, shown, undocumented, word};
+use super::{super::is_overtaken, Api, Job, Settings, accepted, error, shown, undocumented, word};
 use crate::{
     delivery::{
         plan::{Delivered, LARGE, Plan, Step, Verdict},
@@ -78,7 +78,37 @@ pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
         "patch" => Step::new("patch", request, |reply, _| written(reply, false)),
         _ => Step::new("upsert", request, move |reply, _| written(reply, is_validation)),
     };
+    let step = if job.order.is_replay && operation != "create" {
+        unless_overtaken(job, &id, step)?
+    } else {
+        step
+    };
     Ok(Plan::new(Some(id), vec![step]))
+}
+
+/// Reads the entity before a late write: it must not undo what has been reported since.
+fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
+    let event = job.order.event.clone();
+    let path = format!("{}/{}", entities(&job.settings)?, segment(id));
+    Ok(Step::new(
+        "is it newer",
+        job.api.request(Method::Get, &path),
+        move |reply, _| {
+            if reply.status == 404 {
+                return Verdict::Then(write.clone());
+            }
+            let entity = match accepted(reply) {
+                Ok(body) => &body["entity"],
+                Err(verdict) => return verdict,
+            };
+            let is_finished = !entity["properties"]["finishedAt"].is_null();
+            if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
+                Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
+            } else {
+                Verdict::Then(write.clone())
+            }
+        },
+    ))
 }
 
 /// 201 with the entity, or 200, which was documented for updates until 2025 (vendors/port.md 2).
