@@ -17,6 +17,11 @@ pub enum Command {
         /// Whether `--dry-run` was given.
         dry_run: bool,
     },
+    /// See whether everything is ready.
+    Check {
+        /// What was named; empty: what the variables say.
+        targets: Vec<Target>,
+    },
     /// Show every variable.
     Explain {
         /// What was named; empty: what would be sent to, else everything.
@@ -82,8 +87,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
         }
         return Ok(Command::Replay { paths });
     }
-    let is_explain = words.first().is_some_and(|word| word == "explain");
-    if is_explain {
+    let command = words
+        .first()
+        .filter(|word| ["explain", "check"].contains(&word.as_str()))
+        .cloned();
+    if command.is_some() {
         words.remove(0);
     }
     let mut targets: Vec<Target> = Vec::new();
@@ -94,10 +102,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             targets.push(target);
         }
     }
-    match (is_explain, dry_run) {
-        (true, true) => Err("`explain` sends nothing; it takes no --dry-run".to_owned()),
-        (true, false) => Ok(Command::Explain { targets }),
-        (false, dry_run) => Ok(Command::Send { targets, dry_run }),
+    match (command.as_deref(), dry_run) {
+        (None, dry_run) => Ok(Command::Send { targets, dry_run }),
+        (Some(command), true) => Err(format!("`{command}` sends nothing; it takes no --dry-run")),
+        (Some("check"), false) => Ok(Command::Check { targets }),
+        (Some(_), false) => Ok(Command::Explain { targets }),
     }
 }
 
@@ -110,6 +119,7 @@ Reports what a GitLab pipeline did to the services a platform team uses.
 Usage:
   notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
   notify-event --dry-run ...                      print each request as runnable curl, send nothing
+  notify-event check [DESTINATION ...]            see by harmless reads whether everything is ready; writes nothing
   notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
   notify-event replay PATH ...                    deliver what an earlier run left in undelivered/
   notify-event catalog                            every component, hidden job, destination and variable, as YAML

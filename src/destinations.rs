@@ -24,6 +24,10 @@ pub const ALL: &[&Destination] = &[
     &port::DESTINATION,
 ];
 
+/// The operation behind `notify-event check`: it only reads, to see whether the service can be reached and takes the
+/// credentials. No user can name it as an operation.
+pub const CHECK: &str = "check";
+
 /// A service that events can be sent to.
 #[derive(Debug)]
 pub struct Destination {
@@ -86,7 +90,7 @@ impl Operation {
 
 /// What a destination is asked to plan.
 pub struct Order<'a> {
-    /// One of the destination's operations.
+    /// One of the destination's operations, or [`CHECK`].
     pub operation: &'static str,
     /// What happened.
     pub event: &'a Event,

@@ -3,6 +3,7 @@
 //! Data goes one way: [`environment`], [`event`], a plan of a destination ([`destinations`]), [`delivery`], [`report`].
 
 mod catalog;
+mod check;
 mod cli;
 mod delivery;
 mod destinations;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Ok(Command::Version) => run::print(&cli::version()),
         Ok(Command::Catalog) => run::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
+        Ok(Command::Check { targets }) => check::check(&environment, targets),
         Ok(Command::Replay { paths }) => undelivered::replay(&environment, &paths),
         Ok(Command::Send { targets, dry_run }) => run::send(&environment, targets, dry_run),
         Err(message) => {

@@ -46,6 +46,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Done, with something to tell.
+    pub fn noted(note: impl Into<String>) -> Self {
+        Self::Delivered(Delivered {
+            note: Some(note.into()),
+            ..Delivered::default()
+        })
+    }
+
     /// Done, with nothing to tell.
     pub fn delivered() -> Self {
         Self::Delivered(Delivered::default())

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     choice,
     delivery::{
@@ -124,6 +124,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         "deployment" => deployment(&settings, event, order.is_replay),
         "rollback" => rollback(&settings, event),
         "list" => list(&settings, event),
+        CHECK => check(&settings, event),
         _ => status(&settings, event, order.is_replay),
     }
     .map_err(|problem| vec![problem])
@@ -338,6 +339,17 @@ fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
         }
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step.large()]))
+}
+
+/// Reads one deployment: that tells whether token, project and environment are right.
+fn check(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let api = Deployments::new(settings, event, "")?;
+    let request = api.request(Method::Get, &query([("page", "1"), ("per_page", "1")]));
+    let step = Step::new("check", request, |reply, _| match reply.expect_json() {
+        Ok(_) => Verdict::noted("token, project and environment are accepted"),
+        Err(verdict) => verdict,
+    });
+    Ok(Plan::new(Some(environment(settings, event)?), vec![step]))
 }
 
 /// The deployments of one environment, and the candidate that they are asked about.

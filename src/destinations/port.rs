@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     choice,
     delivery::{
@@ -148,6 +148,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     let login = api.login(&settings);
     let job = Job { order, settings, api };
     let plan = match order.operation {
+        CHECK => entities::check(&job),
         "get" => entities::get(&job),
         "search" => entities::search(&job),
         "delete" => entities::delete(&job),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Destination, Operation, Order, is_overtaken};
+use super::{CHECK, Destination, Operation, Order, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -82,6 +82,17 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
             }
         });
         return Ok(Plan::new(Some(id), vec![read.large()]));
+    }
+    if order.operation == CHECK {
+        let api = Api::new(&settings, &id, &Value::Null);
+        let read = Step::new("check", api.request(Method::Get, ""), |reply, _| match reply.status {
+            404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
+            _ => match reply.expect_object() {
+                Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
+                Err(verdict) => verdict,
+            },
+        });
+        return Ok(Plan::new(Some(id), vec![read]));
     }
     let entity = entity(&settings, &id, order.event)?;
     let api = Rc::new(Api::new(&settings, &id, &entity));

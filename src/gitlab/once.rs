@@ -105,11 +105,11 @@ mod tests {
         }
     }
 
-    fn receipt(class: &str, action: &str) -> Option<Value> {
-        Some(json!({"destinations": [{
+    fn receipt(class: &str, action: &str) -> Value {
+        json!({"destinations": [{
             "destination": "cto", "operation": "event", "class": class, "event_id": "shop-1",
             "event_name": "deployment", "action": action,
-        }]}))
+        }]})
     }
 
     fn decision(attempts: &[Attempt], event: &Event) -> Decision {
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn what_a_receipt_says_was_sent_is_not_sent_again() {
         let attempts = [
-            attempt(2, "failed", receipt("unavailable", "success")),
-            attempt(1, "failed", receipt("sent", "success")),
+            attempt(2, "failed", Some(receipt("unavailable", "success"))),
+            attempt(1, "failed", Some(receipt("sent", "success"))),
         ];
         assert!(
             matches!(decision(&attempts, &event("success", GIVEN, None)), Decision::Skip(why) if why.contains("job 1"))
@@ -137,9 +137,9 @@ mod tests {
 
     #[test]
     fn what_failed_is_sent_again_and_so_is_another_truth() {
-        let failed = [attempt(1, "failed", receipt("unavailable", "success"))];
+        let failed = [attempt(1, "failed", Some(receipt("unavailable", "success")))];
         assert_eq!(decision(&failed, &event("success", GIVEN, None)), Decision::Send);
-        let other = [attempt(1, "success", receipt("sent", "failure"))];
+        let other = [attempt(1, "success", Some(receipt("sent", "failure")))];
         assert_eq!(decision(&other, &event("success", FOUND, None)), Decision::Send);
     }
 

@@ -123,6 +123,20 @@ fn written(reply: &Reply, is_validation: bool) -> Verdict {
     }
 }
 
+/// Counts the blueprint's entities: that tells whether the credentials are accepted, and the blueprint is there.
+pub(super) fn check(job: &Job) -> Result<Plan, Problem> {
+    let path = format!("{}-count", entities(&job.settings)?);
+    let step = Step::new(
+        "check",
+        job.api.request(Method::Get, &path),
+        |reply, _| match accepted(reply) {
+            Ok(_) => Verdict::noted("the credentials are accepted, and the blueprint is there"),
+            Err(verdict) => verdict,
+        },
+    );
+    Ok(Plan::new(None, vec![step]))
+}
+
 /// `get`.
 pub(super) fn get(job: &Job) -> Result<Plan, Problem> {
     let entities = entities(&job.settings)?;
@@ -300,7 +314,7 @@ pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
 
 /// The path of a blueprint's entities.
 fn entities(settings: &Settings) -> Result<String, Problem> {
-    check("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
+    check_name("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
     Ok(format!("/blueprints/{}/entities", segment(&settings.blueprint)))
 }
 
@@ -316,12 +330,12 @@ fn identifier(job: &Job) -> Result<String, Problem> {
 
 /// Whether an entity can be called so.
 pub(super) fn check_identifier(variable: &str, id: &str) -> Result<(), Problem> {
-    check(variable, id, IDENTIFIER_LIMIT, "=")
+    check_name(variable, id, IDENTIFIER_LIMIT, "=")
 }
 
 /// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (vendors/port.md 2). What
 /// counts as a letter here is a little wider than `\p{L}`: a vowel sign is left for Port to refuse.
-fn check(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
+fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
     let is_legal = |character: char| {
         (character.is_alphabetic() && !character.is_numeric())
             || character.is_ascii_digit()
