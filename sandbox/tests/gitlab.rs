@@ -462,6 +462,9 @@ fn child_pipelines_are_seen_by_the_access_token_alone() {
         (&downstream[2]["id"], &downstream[2]["status"]),
         (&json!(8813), &json!("failed"))
     );
+    let state = sandbox.state(Service::GitLab);
+    sandbox.seed(Service::GitLab, state.clone());
+    assert_eq!(sandbox.state(Service::GitLab), state);
     let failed = user.get(&format!("{PROJECT}/pipelines/8812/bridges?scope[]=failed"));
     assert_eq!(each(&failed, "name"), ["child"]);
     let pipeline = user.get(&format!("{PROJECT}/pipelines/8813")).json();
@@ -817,6 +820,7 @@ fn what_can_not_be_is_not_seeded() {
         deployment(json!({"status": "done"})),
         deployment(json!({"commit": "a"})),
         deployment(json!({"environment": 7})),
+        json!({"deployments": [{"iid": u64::MAX}, {}]}),
         deployment(json!({"deployable": "deploy"})),
         deployment(json!({"created_at": null})),
         json!(7),

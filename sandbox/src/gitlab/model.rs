@@ -246,6 +246,7 @@ impl State {
             previous.map_or(1, |previous| previous.iid + 1)
         });
         let id = number(&deployment, "id")?;
+        number(&deployment, "iid")?;
         // What it is the deployment of says the rest.
         let job = match deployment.get("deployable") {
             Some(Value::Number(number)) => {
