@@ -189,7 +189,7 @@ fn described(ours: Option<&Value>, before: Option<&Value>, merge_requests: &Valu
             })
         })
         .collect();
-    let end = ours.and_then(|ours| ours["finished_at"].as_str()).unwrap_or(now);
+    let end = ours.and_then(|ours| ours["deployable"]["finished_at"].as_str()).unwrap_or(now);
     let mut waits: Vec<u64> = list
         .iter()
         .filter_map(|one| seconds_between(one["merged_at"].as_str()?, end))
@@ -200,7 +200,8 @@ fn described(ours: Option<&Value>, before: Option<&Value>, merge_requests: &Valu
         "deployment_id": of(ours, "id"),
         "previous_commit": of(before, "sha"),
         "previous_ref": of(before, "ref"),
-        "previous_deployed_at": before.map_or(Value::Null, |found| match &found["finished_at"] {
+        // GitLab shows no end of a deployment but that of its job.
+        "previous_deployed_at": before.map_or(Value::Null, |found| match &found["deployable"]["finished_at"] {
             Value::Null => found["updated_at"].clone(),
             time => time.clone(),
         }),
