@@ -43,3 +43,12 @@ only_one() {
 
 # The crate's version, which is the component's and the image's too.
 version() { sed -n '/^\[workspace\.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' "$repository/Cargo.toml"; }
+
+# BuildKit skips stages that aren't needed. A client that wants the buildx plugin and has none gives way to Debian's.
+docker_build() {
+    local docker=docker
+    if ! docker buildx version >/dev/null 2>&1 && [[ -x /usr/bin/docker ]]; then
+        docker=/usr/bin/docker
+    fi
+    DOCKER_BUILDKIT=1 "$docker" build --quiet "$@" >/dev/null
+}
