@@ -74,7 +74,7 @@ impl Project {
         self.write(".git-excludes", ".gitlab-ci-local*\n.git-excludes\n");
         git(&["init", "--quiet"]);
         git(&["config", "core.excludesFile", ".git-excludes"]);
-        git(&["remote", "add", "origin", "git@gitlab.example.com:group/project.git"]);
+        git(&["remote", "add", "origin", "git@gitlab.example.com:acme/shop.git"]);
         // Asked for by gitlab-ci-local: the remote's default branch.
         git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]);
         git(&["add", "--all"]);
