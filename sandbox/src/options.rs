@@ -1,0 +1,109 @@
+//! What can be chosen when a sandbox starts.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{DirektivAuth, DirektivVersion};
+
+/// How a sandbox starts. `Options::default()` is what [`crate::Sandbox::start`] uses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Serve TLS, with a root made for this sandbox.
+    pub tls: bool,
+    /// The address to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The credentials that the services accept.
+    pub credentials: Credentials,
+    /// Whether Rely's PUT creates a missing entity; both readings are possible (`vendors/rely.md` §3).
+    pub rely_put_creates: bool,
+    /// The status of Rely's reply to a POST of an id that exists: 409, 400 or 422 (`vendors/rely.md` §5, unknown).
+    pub rely_duplicate: u16,
+    /// The status of Rely's reply to a POST that created: 200 or 201 (`vendors/rely.md` §3, unknown).
+    pub rely_created: u16,
+    /// Which Direktiv this is (`vendors/direktiv.md` §1).
+    pub direktiv_version: DirektivVersion,
+    /// Which header Direktiv takes the credential in; None for the one of its version (`vendors/direktiv.md` §1, §2).
+    pub direktiv_accepts: Option<DirektivAuth>,
+    /// A topic (`syncs`, `instances`, `events`) that the credential has no permission for (`vendors/direktiv.md` §2).
+    pub direktiv_denies: Option<String>,
+    /// How long a sync runs.
+    pub direktiv_sync_takes: Duration,
+    /// The log line that syncs fail with; None lets them complete.
+    pub direktiv_sync_fails: Option<String>,
+    /// How long a workflow runs.
+    pub direktiv_workflow_takes: Duration,
+    /// What a workflow returns.
+    pub direktiv_workflow_output: Value,
+    /// The error code and message that workflows fail with; None lets them complete.
+    pub direktiv_workflow_fails: Option<(String, String)>,
+    /// The GitHub repository that the Aviator project is tied to (`vendors/aviator.md` §2).
+    pub aviator_repo: String,
+    /// Whether Aviator's calls 1 to 3 answer an object instead of nothing (`vendors/aviator.md` §3, unknown).
+    pub aviator_replies: bool,
+    /// After how many authorised requests Port's token stops being accepted; None for never (`vendors/port.md` §1).
+    pub port_tokens_expire_after: Option<usize>,
+    /// The status of Port's reply to an upsert of an entity that exists: 201, or 200 as of old (`vendors/port.md` §2).
+    pub port_updated: u16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            tls: false,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            credentials: Credentials::default(),
+            rely_put_creates: true,
+            rely_duplicate: 409,
+            rely_created: 200,
+            direktiv_version: DirektivVersion::V0_10,
+            direktiv_accepts: None,
+            direktiv_denies: None,
+            direktiv_sync_takes: Duration::from_millis(300),
+            direktiv_sync_fails: None,
+            direktiv_workflow_takes: Duration::from_millis(200),
+            direktiv_workflow_output: json!({"deployed": true, "replicas": 3}),
+            direktiv_workflow_fails: None,
+            aviator_repo: "acme/shop".to_owned(),
+            aviator_replies: false,
+            port_tokens_expire_after: None,
+            port_updated: 201,
+        }
+    }
+}
+
+/// The credentials that the services accept. They are no secrets: everyone's sandbox has the same ones.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Rely's API key.
+    pub rely_token: String,
+    /// CTO.ai's API token.
+    pub cto_token: String,
+    /// CTO.ai's team.
+    pub cto_team: String,
+    /// Direktiv's API key, token or JWT, as [`Options::direktiv_accepts`] says.
+    pub direktiv_token: String,
+    /// Aviator's API token.
+    pub aviator_token: String,
+    /// Port's client id.
+    pub port_client_id: String,
+    /// Port's client secret.
+    pub port_client_secret: String,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        let text = str::to_owned;
+        Self {
+            rely_token: text("rely-sandbox-8f4e2b7a91"),
+            cto_token: text("cto-sandbox-51c0d7e6fa"),
+            cto_team: text("02f71e12-5b1d-4c4c-8a8a-956b425e5bee"),
+            direktiv_token: text("direktiv-sandbox-c73a90be14"),
+            aviator_token: text("av_uat_sandbox_3d9be0a5c2"),
+            port_client_id: text("sandboxClientId9Qx2"),
+            // Escaped differently in a URL, in JSON and in base64, as real ones can be.
+            port_client_secret: text("port/sandbox+Secret\"e7=="),
+        }
+    }
+}
