@@ -57,13 +57,19 @@ fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
         script("image", &[]);
-        String::from_utf8_lossy(&script("check-version", &["--image"]).stdout).trim().to_owned()
+        String::from_utf8_lossy(&script("check-version", &["--image"]).stdout)
+            .trim()
+            .to_owned()
     })
 }
 
 /// The variables of one service among the sandbox's.
 fn variables_of(sandbox: &Sandbox, service: &str) -> Vec<(String, String)> {
-    let prefix = if service == "cto" { "CTOAI_".to_owned() } else { format!("{}_", service.to_uppercase()) };
+    let prefix = if service == "cto" {
+        "CTOAI_".to_owned()
+    } else {
+        format!("{}_", service.to_uppercase())
+    };
     let mut variables = sandbox.variables();
     variables.retain(|(name, _)| name.starts_with(&prefix));
     assert!(!variables.is_empty(), "the sandbox has no variables for {service}");
@@ -73,17 +79,27 @@ fn variables_of(sandbox: &Sandbox, service: &str) -> Vec<(String, String)> {
 fn run_pipeline(folder: &Path, variables: &BTreeMap<String, String>) -> Outcome {
     image();
     let project = Project::with_templates();
-    project.write(".gitlab-ci.yml", &fs::read_to_string(folder.join(".gitlab-ci.yml")).expect("a pipeline"));
+    project.write(
+        ".gitlab-ci.yml",
+        &fs::read_to_string(folder.join(".gitlab-ci.yml")).expect("a pipeline"),
+    );
     // The file that gitlab-ci-local reads a project's CI/CD variables from. JSON is YAML.
     project.write(".gitlab-ci-local-variables.yml", &json!(variables).to_string());
     project.commit();
     let output = project.gitlab_ci_local(&[
-        "--helper-image", "notify-event-test/helper:1", "--pull-policy", "if-not-present",
+        "--helper-image",
+        "notify-event-test/helper:1",
+        "--pull-policy",
+        "if-not-present",
         // The sandbox listens on the machine's loopback.
-        "--network", "host",
+        "--network",
+        "host",
         // As on GitLab: the image's own user, and artifacts that stay out of the work tree.
-        "--no-umask", "--no-artifacts-to-source",
-        "--color=false", "--max-job-name-padding", "0",
+        "--no-umask",
+        "--no-artifacts-to-source",
+        "--color=false",
+        "--max-job-name-padding",
+        "0",
     ]);
     let log = text(&output);
     let jobs = ended(&log);
@@ -104,7 +120,10 @@ fn ended(log: &str) -> BTreeMap<String, String> {
         } else if let Some(rest) = line.strip_prefix(" WARN ") {
             // ` WARN 76 ` is at the end of the line that says that the job has finished.
             let job = name(rest);
-            let code = log.lines().filter(|line| line.starts_with(&format!("{job} finished"))).find_map(|line| line.split(" WARN ").nth(1));
+            let code = log
+                .lines()
+                .filter(|line| line.starts_with(&format!("{job} finished")))
+                .find_map(|line| line.split(" WARN ").nth(1));
             jobs.insert(job, format!("warned {}", code.unwrap_or("without a code").trim()));
         }
     }
@@ -115,7 +134,10 @@ impl Outcome {
     /// What one job has written.
     fn log_of(&self, job: &str) -> String {
         let prefix = format!("{job} > ");
-        self.log.lines().filter_map(|line| line.strip_prefix(&prefix)).fold(String::new(), |log, line| log + line + "\n")
+        self.log
+            .lines()
+            .filter_map(|line| line.strip_prefix(&prefix))
+            .fold(String::new(), |log, line| log + line + "\n")
     }
 }
 
@@ -136,9 +158,11 @@ fn differs(expected: &Value, held: &Value, at: &str) -> Option<String> {
                 several => Some(format!("{at} has {} keys, not one: {several:?}", several.len())),
             }
         }),
-        (Value::Array(expected), Value::Array(held)) if expected.len() == held.len() => {
-            expected.iter().zip(held).enumerate().find_map(|(index, (expected, held))| differs(expected, held, &format!("{at}[{index}]")))
-        }
+        (Value::Array(expected), Value::Array(held)) if expected.len() == held.len() => expected
+            .iter()
+            .zip(held)
+            .enumerate()
+            .find_map(|(index, (expected, held))| differs(expected, held, &format!("{at}[{index}]"))),
         (expected, held) if expected == held => None,
         (expected, held) => Some(format!("{at} is {held}, expected {expected}")),
     }
@@ -148,7 +172,8 @@ fn differs(expected: &Value, held: &Value, at: &str) -> Option<String> {
 fn scenario(name: &str) {
     let folder = Path::new(REPOSITORY).join("tests/pipelines").join(name);
     let expectations = fs::read_to_string(folder.join("expect.yml")).expect("expect.yml");
-    let runs: BTreeMap<String, Run> = serde_saphyr::from_str(&expectations).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let runs: BTreeMap<String, Run> =
+        serde_saphyr::from_str(&expectations).unwrap_or_else(|error| panic!("{name}: {error}"));
     for (title, run) in runs {
         let sandbox = Sandbox::start();
         let mut variables: BTreeMap<String, String> = BTreeMap::new();
@@ -162,10 +187,18 @@ fn scenario(name: &str) {
         for (job, wanted) in &run.says {
             let said = outcome.log_of(job);
             for wanted in wanted {
-                assert!(said.contains(wanted), "{name}, {title}: {job} doesn't say {wanted:?} but\n{said}");
+                assert!(
+                    said.contains(wanted),
+                    "{name}, {title}: {job} doesn't say {wanted:?} but\n{said}"
+                );
             }
         }
-        for secret in run.never_says.iter().chain(variables.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value)) {
+        for secret in run.never_says.iter().chain(
+            variables
+                .iter()
+                .filter(|(name, _)| is_secret(name))
+                .map(|(_, value)| value),
+        ) {
             assert!(!log.contains(secret), "{name}, {title}: a secret is in the log\n{log}");
         }
         for (service, expected) in &run.holds {
@@ -175,7 +208,11 @@ fn scenario(name: &str) {
             }
         }
         for (service, expected) in &run.requests {
-            assert_eq!(sandbox.requests_to(named(service)).len(), *expected, "{name}, {title}: requests to {service}\n{log}");
+            assert_eq!(
+                sandbox.requests_to(named(service)).len(),
+                *expected,
+                "{name}, {title}: requests to {service}\n{log}"
+            );
         }
     }
 }
@@ -231,7 +268,12 @@ fn in_container(options: &[&str], image: &str, command: &[&str], stdin: &str) ->
         .stderr(Stdio::piped())
         .spawn()
         .expect("docker");
-    child.stdin.take().expect("stdin").write_all(stdin.as_bytes()).expect("a script");
+    child
+        .stdin
+        .take()
+        .expect("stdin")
+        .write_all(stdin.as_bytes())
+        .expect("a script");
     let output = child.wait_with_output().expect("docker");
     assert!(output.status.success(), "{command:?} in {image}: {}", text(&output));
     text(&output)
@@ -269,7 +311,15 @@ set +o noclobber
 exit 0
 "#;
     // Read-only but for the builds folder: nothing in the image has to be writable.
-    let options = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"];
+    let options = [
+        "--read-only",
+        "--tmpfs",
+        "/tmp",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+    ];
     let said = in_container(&options, image(), &["sh", "-c", DETECT_SHELL], job);
     assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
     assert!(said.contains("a \"file\""), "{said}");
@@ -279,17 +329,33 @@ exit 0
 fn the_image_has_what_the_runners_call_in_it() {
     // By the Kubernetes executor's attach strategy, by runners of different age, and by people who look around.
     let commands = "sh mkdir touch tee chmod mv grep ls sleep kill id date awk cat rm env true test";
-    in_container(&[], image(), &["sh", "-ec", "for name in $0; do command -v $name >/dev/null || exit 1; done", commands], "");
+    in_container(
+        &[],
+        image(),
+        &[
+            "sh",
+            "-ec",
+            "for name in $0; do command -v $name >/dev/null || exit 1; done",
+            commands,
+        ],
+        "",
+    );
 }
 
 #[test]
 fn the_image_has_a_numeric_user_and_no_entrypoint() {
-    let inspect = Command::new("docker").args(["image", "inspect", image()]).output().expect("docker");
+    let inspect = Command::new("docker")
+        .args(["image", "inspect", image()])
+        .output()
+        .expect("docker");
     let images: Value = serde_json::from_slice(&inspect.stdout).expect("JSON");
     let config = &images[0]["Config"];
     assert!(config["Entrypoint"].is_null(), "{config}");
     let user = config["User"].as_str().unwrap_or_default();
-    assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id != 0)), "user {user:?} is root or a name");
+    assert!(
+        user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id != 0)),
+        "user {user:?} is root or a name"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod gitlab;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -23,16 +24,34 @@ const HIDDEN_JOBS: [(&str, &str); 16] = [
     (".aviator-status", "notify-event aviator:status"),
     (".aviator-rollback", "notify-event aviator:rollback"),
     (".port-entity", "notify-event port:upsert"),
-    (".port-get", r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:get"#),
-    (".port-search", r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:search"#),
+    (
+        ".port-get",
+        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:get"#,
+    ),
+    (
+        ".port-search",
+        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:search"#,
+    ),
     (".port-delete", "notify-event port:delete"),
     (".port-run", "notify-event port:run-update"),
-    (".notify-binary", r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event"#),
+    (
+        ".notify-binary",
+        r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event"#,
+    ),
 ];
 
 /// What would reach beyond the jobs that extend a hidden job: a template must not say any of it.
 const GLOBAL: [&str; 11] = [
-    "after_script", "before_script", "cache", "default", "image", "include", "pages", "services", "stages", "variables",
+    "after_script",
+    "before_script",
+    "cache",
+    "default",
+    "image",
+    "include",
+    "pages",
+    "services",
+    "stages",
+    "variables",
     "workflow",
 ];
 
@@ -45,29 +64,57 @@ struct Template {
 }
 
 fn object(value: &Value) -> Map<String, Value> {
-    value.as_object().unwrap_or_else(|| panic!("not a mapping: {value}")).clone()
+    value
+        .as_object()
+        .unwrap_or_else(|| panic!("not a mapping: {value}"))
+        .clone()
 }
 
 fn templates() -> Vec<Template> {
     let mut names = Vec::new();
     for entry in fs::read_dir(Path::new(REPOSITORY).join("templates")).expect("templates/") {
-        names.push(entry.expect("templates/").file_name().into_string().expect("a name in UTF-8"));
+        names.push(
+            entry
+                .expect("templates/")
+                .file_name()
+                .into_string()
+                .expect("a name in UTF-8"),
+        );
     }
     names.sort();
     let read = |name: String| {
         let text = fs::read_to_string(Path::new(REPOSITORY).join("templates").join(&name)).expect("a template");
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let [header, body] = documents.as_slice() else { panic!("{name}: a header, a line `---` and the jobs") };
-        assert_eq!(object(header).keys().collect::<Vec<_>>(), ["spec"], "{name}: keys of the header");
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let [header, body] = documents.as_slice() else {
+            panic!("{name}: a header, a line `---` and the jobs")
+        };
+        assert_eq!(
+            object(header).keys().collect::<Vec<_>>(),
+            ["spec"],
+            "{name}: keys of the header"
+        );
         // `spec: description` and `spec: component` are younger than the GitLab versions that this supports.
-        assert_eq!(object(&header["spec"]).keys().collect::<Vec<_>>(), ["inputs"], "{name}: keys of spec");
-        Template { inputs: object(&header["spec"]["inputs"]), jobs: object(body), name, text }
+        assert_eq!(
+            object(&header["spec"]).keys().collect::<Vec<_>>(),
+            ["inputs"],
+            "{name}: keys of spec"
+        );
+        Template {
+            inputs: object(&header["spec"]["inputs"]),
+            jobs: object(body),
+            name,
+            text,
+        }
     };
     names.into_iter().map(read).collect()
 }
 
 fn template(name: &str) -> Template {
-    templates().into_iter().find(|template| template.name == name).unwrap_or_else(|| panic!("no {name}"))
+    templates()
+        .into_iter()
+        .find(|template| template.name == name)
+        .unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// The names of the jobs with every input at its default.
@@ -75,19 +122,33 @@ fn jobs_by_name(template: &Template) -> BTreeMap<String, Value> {
     let filled = |name: &String| {
         let mut name = name.clone();
         for (input, spec) in &template.inputs {
-            name = name.replace(&format!("$[[ inputs.{input} ]]"), spec["default"].as_str().unwrap_or_default());
+            name = name.replace(
+                &format!("$[[ inputs.{input} ]]"),
+                spec["default"].as_str().unwrap_or_default(),
+            );
         }
         name
     };
-    template.jobs.iter().map(|(name, job)| (filled(name), job.clone())).collect()
+    template
+        .jobs
+        .iter()
+        .map(|(name, job)| (filled(name), job.clone()))
+        .collect()
 }
 
 #[test]
 fn every_template_is_a_component_by_its_name() {
     for template in templates() {
-        let stem = template.name.strip_suffix(".yml").unwrap_or_else(|| panic!("{} must end in .yml", template.name));
+        let stem = template
+            .name
+            .strip_suffix(".yml")
+            .unwrap_or_else(|| panic!("{} must end in .yml", template.name));
         let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        assert!(!stem.is_empty() && stem.chars().all(allowed), "{} is no component's name to GitLab", template.name);
+        assert!(
+            !stem.is_empty() && stem.chars().all(allowed),
+            "{} is no component's name to GitLab",
+            template.name
+        );
     }
 }
 
@@ -99,20 +160,34 @@ fn every_input_is_explained_typed_and_optional() {
             let kebab = |letter: char| letter.is_ascii_lowercase() || letter == '-';
             assert!(name.chars().all(kebab), "{file}: {name} is not in kebab-case");
             let description = input["description"].as_str().unwrap_or_default();
-            assert!((20..=1024).contains(&description.len()), "{file}: {name}: a description of 20 to 1024 characters");
-            assert!(input.contains_key("default"), "{file}: {name} has no default, so a bare include would fail");
+            assert!(
+                (20..=1024).contains(&description.len()),
+                "{file}: {name}: a description of 20 to 1024 characters"
+            );
+            assert!(
+                input.contains_key("default"),
+                "{file}: {name} has no default, so a bare include would fail"
+            );
             match (input["type"].as_str(), &input["default"]) {
                 (Some("string"), Value::String(default)) => {
-                    let regex = input["regex"].as_str().unwrap_or_else(|| panic!("{file}: {name} has no regex"));
+                    let regex = input["regex"]
+                        .as_str()
+                        .unwrap_or_else(|| panic!("{file}: {name} has no regex"));
                     // GitLab checks the default too.
                     let regex = regex::Regex::new(regex).unwrap_or_else(|error| panic!("{file}: {name}: {error}"));
-                    assert!(regex.is_match(default), "{file}: {name}: its default doesn't match its regex");
+                    assert!(
+                        regex.is_match(default),
+                        "{file}: {name}: its default doesn't match its regex"
+                    );
                 }
                 (Some("boolean"), Value::Bool(_)) => {}
                 (kind, default) => panic!("{file}: {name}: type {kind:?} with default {default}"),
             }
             let known = ["default", "description", "type", "regex"];
-            assert!(input.keys().all(|key| known.contains(&key.as_str())), "{file}: {name}: unknown key");
+            assert!(
+                input.keys().all(|key| known.contains(&key.as_str())),
+                "{file}: {name}: unknown key"
+            );
         }
     }
 }
@@ -120,8 +195,11 @@ fn every_input_is_explained_typed_and_optional() {
 #[test]
 fn every_input_is_used_and_every_used_input_is_declared() {
     for Template { name, inputs, text, .. } in templates() {
-        let used: BTreeSet<&str> =
-            text.split("$[[ inputs.").skip(1).map(|rest| rest.split(" ]]").next().unwrap_or_default()).collect();
+        let used: BTreeSet<&str> = text
+            .split("$[[ inputs.")
+            .skip(1)
+            .map(|rest| rest.split(" ]]").next().unwrap_or_default())
+            .collect();
         let declared: BTreeSet<&str> = inputs.keys().map(String::as_str).collect();
         assert_eq!(used, declared, "{name}");
         // GitLab refuses a file with a component context when it is included by project, remote or local.
@@ -143,16 +221,36 @@ fn the_hidden_jobs_are_the_promised_ones_each_with_one_command() {
     let jobs = jobs_by_name(&template("notify-event.yml"));
     let commands: BTreeMap<&str, Vec<&str>> = jobs
         .iter()
-        .map(|(name, job)| (name.as_str(), job["script"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()))
+        .map(|(name, job)| {
+            (
+                name.as_str(),
+                job["script"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect(),
+            )
+        })
         .collect();
-    assert_eq!(commands, HIDDEN_JOBS.into_iter().map(|(name, command)| (name, vec![command])).collect());
+    assert_eq!(
+        commands,
+        HIDDEN_JOBS
+            .into_iter()
+            .map(|(name, command)| (name, vec![command]))
+            .collect()
+    );
 }
 
 #[test]
 fn no_template_says_anything_global() {
     for template in templates() {
         for name in jobs_by_name(&template).keys() {
-            assert!(!GLOBAL.contains(&name.as_str()), "{}: {name} holds for the user's whole pipeline", template.name);
+            assert!(
+                !GLOBAL.contains(&name.as_str()),
+                "{}: {name} holds for the user's whole pipeline",
+                template.name
+            );
         }
     }
 }
@@ -164,8 +262,17 @@ fn a_hidden_job_leaves_to_the_user_what_is_the_users() {
         assert!(name.starts_with('.'), "{name} is not hidden");
         // Not `environment`: GitLab would record a deployment. Not `rules` and the like: theirs would replace ours.
         let allowed = [
-            "allow_failure", "artifacts", "extends", "image", "inherit", "interruptible", "retry", "script", "stage",
-            "timeout", "variables",
+            "allow_failure",
+            "artifacts",
+            "extends",
+            "image",
+            "inherit",
+            "interruptible",
+            "retry",
+            "script",
+            "stage",
+            "timeout",
+            "variables",
         ];
         for key in object(&job).keys() {
             assert!(allowed.contains(&key.as_str()), "{name}: {key}");
@@ -176,7 +283,10 @@ fn a_hidden_job_leaves_to_the_user_what_is_the_users() {
         }
         if name != ".notify-event" {
             let parent = job["extends"].as_str().unwrap_or_default();
-            assert!(parent.starts_with(".$[[ inputs.job-prefix ]]"), "{name} extends {parent:?}");
+            assert!(
+                parent.starts_with(".$[[ inputs.job-prefix ]]"),
+                "{name} extends {parent:?}"
+            );
         }
     }
 }
@@ -187,7 +297,10 @@ fn the_base_job_is_as_gitlab_needs_it() {
     assert_eq!(base["image"]["entrypoint"], json!([""]));
     assert_eq!(base["inherit"], json!({"default": ["tags"]}));
     assert_eq!(base["allow_failure"], json!({"exit_codes": [75, 76, 78]}));
-    assert_eq!(base["retry"], json!({"max": 2, "when": ["runner_system_failure", "stuck_or_timeout_failure"]}));
+    assert_eq!(
+        base["retry"],
+        json!({"max": 2, "when": ["runner_system_failure", "stuck_or_timeout_failure"]})
+    );
     assert_eq!(base["variables"], json!({"GIT_STRATEGY": "none"}));
     assert_eq!(base["interruptible"], json!(false));
 }
@@ -196,7 +309,15 @@ fn the_base_job_is_as_gitlab_needs_it() {
 fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
     let lifecycle = jobs_by_name(&template("deployment-lifecycle.yml"));
     let names: Vec<&str> = lifecycle.keys().map(String::as_str).collect();
-    assert_eq!(names, [".deploy:lifecycle", "deploy:failed", "deploy:started", "deploy:succeeded"]);
+    assert_eq!(
+        names,
+        [
+            ".deploy:lifecycle",
+            "deploy:failed",
+            "deploy:started",
+            "deploy:succeeded"
+        ]
+    );
     let without_script = |job: &Value| {
         let mut job = object(job);
         job.remove("script");
@@ -204,10 +325,17 @@ fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
     };
     let base = &jobs_by_name(&template("notify-event.yml"))[".notify-event"];
     assert_eq!(without_script(&lifecycle[".deploy:lifecycle"]), without_script(base));
-    for (name, action) in [("deploy:started", "started"), ("deploy:succeeded", "success"), ("deploy:failed", "failure")] {
+    for (name, action) in [
+        ("deploy:started", "started"),
+        ("deploy:succeeded", "success"),
+        ("deploy:failed", "failure"),
+    ] {
         let job = &lifecycle[name];
         assert_eq!(job["variables"], json!({"EVENT_ACTION": action}), "{name}");
-        assert!(job.get("environment").is_none(), "{name} would be a deployment of its own");
+        assert!(
+            job.get("environment").is_none(),
+            "{name} would be a deployment of its own"
+        );
     }
     // With a second need, GitLab skips the failure report whenever that one was skipped.
     for name in ["deploy:succeeded", "deploy:failed"] {
@@ -221,7 +349,7 @@ fn every_hidden_job(includes: &str, prefix: &str) -> Project {
     let mut pipeline = format!("include:\n{includes}\nbuild:\n  script: echo built\n");
     for (hidden, _) in HIDDEN_JOBS {
         let name = &hidden[1..];
-        pipeline.push_str(&format!("{prefix}{name}:\n  extends: .{prefix}{name}\n"));
+        write!(pipeline, "{prefix}{name}:\n  extends: .{prefix}{name}\n").expect("text takes all");
     }
     project.write(".gitlab-ci.yml", &pipeline);
     project
@@ -237,7 +365,10 @@ fn expanded_every_hidden_job_is_valid_to_gitlabs_schema() {
     let expanded = project.expanded().expect("an expanded pipeline");
     check_schema(&expanded).expect("valid");
     for (hidden, _) in HIDDEN_JOBS {
-        assert!(expanded.contains(&format!("\n{}:\n", &hidden[1..])), "{hidden} is not in the expanded pipeline");
+        assert!(
+            expanded.contains(&format!("\n{}:\n", &hidden[1..])),
+            "{hidden} is not in the expanded pipeline"
+        );
     }
     // The check is worth something only if it refuses what GitLab refuses.
     let wrong = expanded.replacen("interruptible: false", "interruptible: perhaps", 1);
@@ -261,7 +392,11 @@ fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
       job-prefix: 'report '",
     ] {
         let project = Project::with_templates();
-        let job = if inputs.is_empty() { "deploy" } else { "deploy production" };
+        let job = if inputs.is_empty() {
+            "deploy"
+        } else {
+            "deploy production"
+        };
         let stage = if inputs.is_empty() { "deploy" } else { "ship" };
         project.write(
             ".gitlab-ci.yml",
@@ -274,7 +409,10 @@ fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
         check_schema(&expanded).unwrap_or_else(|error| panic!("{error}\n{expanded}"));
         let prefix = if inputs.is_empty() { "" } else { "report " };
         for end in ["started", "succeeded", "failed"] {
-            assert!(expanded.contains(&format!("\n{prefix}{job}:{end}:\n")), "{end} is missing in\n{expanded}");
+            assert!(
+                expanded.contains(&format!("\n{prefix}{job}:{end}:\n")),
+                "{end} is missing in\n{expanded}"
+            );
         }
     }
 }
@@ -289,7 +427,11 @@ fn a_file_can_be_included_in_every_way_with_and_without_inputs() {
     ];
     for way in ways {
         for prefix in ["", "blue-"] {
-            let inputs = if prefix.is_empty() { "" } else { "\n    inputs:\n      stage: .pre\n      job-prefix: blue-" };
+            let inputs = if prefix.is_empty() {
+                ""
+            } else {
+                "\n    inputs:\n      stage: .pre\n      job-prefix: blue-"
+            };
             let project = every_hidden_job(&format!("{way}{inputs}"), prefix);
             // Where gitlab-ci-local keeps what it has fetched: other projects' files need no network then.
             let template = fs::read_to_string(project.path("templates/notify-event.yml")).expect("the template");
@@ -332,7 +474,10 @@ fn wrong_inputs_are_refused_before_any_job_starts() {
     for (include, input, named) in cases {
         let project = Project::with_templates();
         let jobs = "deploy:\n  stage: deploy\n  script: echo deployed\n";
-        project.write(".gitlab-ci.yml", &format!("include:\n{include}\n    inputs:\n      {input}\n{jobs}"));
+        project.write(
+            ".gitlab-ci.yml",
+            &format!("include:\n{include}\n    inputs:\n      {input}\n{jobs}"),
+        );
         project.commit();
         match project.expanded() {
             Ok(expanded) => panic!("{input} was accepted:\n{expanded}"),
@@ -359,9 +504,18 @@ fn the_components_own_test_pipeline_knows_what_the_sandbox_accepts() {
     let pipeline: Value = serde_saphyr::from_str(&fs::read_to_string(file).expect("a pipeline")).expect("YAML");
     let mut accepted: BTreeMap<String, String> = sandbox::Sandbox::start().variables().into_iter().collect();
     for (name, value) in object(&pipeline["variables"]) {
-        let Some(accepted) = accepted.remove(&name) else { continue };
+        let Some(accepted) = accepted.remove(&name) else {
+            continue;
+        };
         // Each sandbox has an address of its own.
-        let expected = if name.ends_with("_URL") { format!("http://sandbox:8080/{}", accepted.rsplit('/').next().unwrap_or_default()) } else { accepted };
+        let expected = if name.ends_with("_URL") {
+            format!(
+                "http://sandbox:8080/{}",
+                accepted.rsplit('/').next().unwrap_or_default()
+            )
+        } else {
+            accepted
+        };
         assert_eq!(value, Value::String(expected), "{name}");
     }
 }

@@ -12,37 +12,46 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// This repository.
-pub const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Runs one of `scripts/`; what it says is shown if it fails.
-pub fn script(name: &str, arguments: &[&str]) -> Output {
+pub(crate) fn script(name: &str, arguments: &[&str]) -> Output {
     let path = Path::new(REPOSITORY).join("scripts").join(name);
-    let output = Command::new(&path).args(arguments).output().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let output = Command::new(&path)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(output.status.success(), "scripts/{name} failed:\n{}", text(&output));
     output
 }
 
 /// A tool that `scripts/pipeline-tools` installs.
-pub fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| drop(script("pipeline-tools", &[])));
     Command::new(Path::new(REPOSITORY).join(".work/pipeline-tools").join(name))
 }
 
 /// Everything a command wrote.
-pub fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+pub(crate) fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// A project of its own for each test.
-pub struct Project {
+pub(crate) struct Project {
     folder: TempDir,
 }
 
 impl Project {
     /// A project with the templates, so that `include: component` at its own commit finds them.
-    pub fn with_templates() -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+    pub(crate) fn with_templates() -> Self {
+        let project = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        };
         for template in fs::read_dir(Path::new(REPOSITORY).join("templates")).expect("templates/") {
             let template = template.expect("templates/");
             let name = format!("templates/{}", template.file_name().display());
@@ -52,22 +61,33 @@ impl Project {
     }
 
     /// Puts a file into the work tree.
-    pub fn write(&self, name: &str, content: &str) {
+    pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, content).expect("a file in the work tree");
     }
 
     /// Where a file of the work tree is.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Commits the work tree, under a remote of which nothing is ever asked: it gives the project its path.
-    pub fn commit(&self) {
+    pub(crate) fn commit(&self) {
         let git = |arguments: &[&str]| {
-            let identity = ["-c", "user.name=Dev", "-c", "user.email=dev@example.com", "-c", "init.defaultBranch=main"];
-            let output = Command::new("git").current_dir(self.folder.path()).args(identity).args(arguments).output();
+            let identity = [
+                "-c",
+                "user.name=Dev",
+                "-c",
+                "user.email=dev@example.com",
+                "-c",
+                "init.defaultBranch=main",
+            ];
+            let output = Command::new("git")
+                .current_dir(self.folder.path())
+                .args(identity)
+                .args(arguments)
+                .output();
             let output = output.expect("git");
             assert!(output.status.success(), "git {arguments:?}: {}", text(&output));
         };
@@ -82,26 +102,40 @@ impl Project {
     }
 
     /// Runs gitlab-ci-local in the work tree, away from the settings of whoever runs the test.
-    pub fn gitlab_ci_local(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn gitlab_ci_local(&self, arguments: &[&str]) -> Output {
         let mut command = tool("gitlab-ci-local");
-        command.current_dir(self.folder.path()).arg("--home").arg(self.folder.path()).args(arguments);
+        command
+            .current_dir(self.folder.path())
+            .arg("--home")
+            .arg(self.folder.path())
+            .args(arguments);
         command.output().expect("gitlab-ci-local")
     }
 
     /// The pipeline with every include, input and `extends` resolved, as GitLab would see it; or why there is none.
-    pub fn expanded(&self) -> Result<String, String> {
+    pub(crate) fn expanded(&self) -> Result<String, String> {
         let output = self.gitlab_ci_local(&["--preview"]);
-        if output.status.success() { Ok(String::from_utf8_lossy(&output.stdout).into_owned()) } else { Err(text(&output)) }
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(text(&output))
+        }
     }
 }
 
 /// Judges YAML by GitLab's published schema of `.gitlab-ci.yml`.
-pub fn check_schema(yaml: &str) -> Result<(), String> {
+pub(crate) fn check_schema(yaml: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("gitlab-ci.yml");
     fs::write(&file, yaml).expect("a temporary file");
     let mut command = tool("check-jsonschema");
-    command.args(["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"]).arg(&file);
+    command
+        .args(["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"])
+        .arg(&file);
     let output = command.output().expect("check-jsonschema");
-    if output.status.success() { Ok(()) } else { Err(text(&output)) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(text(&output))
+    }
 }
