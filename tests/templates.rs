@@ -379,17 +379,17 @@ fn expanded_every_hidden_job_is_valid_to_gitlabs_schema() {
 fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
     for inputs in [
         "",
-        "
+        r#"
     inputs:
       deploy-job: deploy production
       deploy-stage: ship
       stage: report
       destinations: rely, port:upsert, cto?
       environment: review/$CI_COMMIT_REF_SLUG
-      if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH
+      if: '"main" == $CI_COMMIT_BRANCH && $CI_COMMIT_TITLE !~ /^wip: #/'
       report-started: false
       image: registry.example.com/mirror/notify-event:1
-      job-prefix: 'report '",
+      job-prefix: 'report '"#,
     ] {
         let project = Project::with_templates();
         let job = if inputs.is_empty() {
