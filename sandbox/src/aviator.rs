@@ -236,7 +236,7 @@ impl Aviator {
     /// Call 2: a deployment, and the workflow that is configured for its environment.
     fn deploy(&mut self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request, &["release_candidate_version"])?;
-        let candidate = self.candidate(&body)?;
+        let candidate = candidate_of(&body)?;
         let environment = self.environment(name)?;
         self.known(&candidate)?;
         let environment = self.state.environments.get_mut(&environment).expect("found above");
@@ -248,7 +248,7 @@ impl Aviator {
     /// Call 3: a status; creates the deployment if there is none of this candidate, and never triggers.
     fn report(&mut self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request, &["release_candidate_version", "status"])?;
-        let candidate = self.candidate(&body)?;
+        let candidate = candidate_of(&body)?;
         let status = required(&body, "status")?;
         if !STATUSES.contains(&status) {
             return Err(Refusal::new(400, "Invalid status"));
@@ -333,12 +333,6 @@ impl Aviator {
                 deployment.error_message = Some("stuck for more than 60 minutes".to_owned());
             }
         }
-    }
-
-    fn candidate(&self, body: &Map<String, Value>) -> Result<String, Refusal> {
-        let candidate = required(body, "release_candidate_version")?;
-        check_candidate(candidate)?;
-        Ok(candidate.to_owned())
     }
 
     fn environment(&self, name: &str) -> Result<String, Refusal> {
@@ -427,6 +421,13 @@ fn check_candidate(candidate: &str) -> Result<(), Refusal> {
     } else {
         Err(Refusal::new(400, "Invalid release candidate version"))
     }
+}
+
+/// The candidate that a body names.
+fn candidate_of(body: &Map<String, Value>) -> Result<String, Refusal> {
+    let candidate = required(body, "release_candidate_version")?;
+    check_candidate(candidate)?;
+    Ok(candidate.to_owned())
 }
 
 /// An object of known keys.

@@ -26,10 +26,10 @@ pub(crate) const NAMESPACE: &str = "demo";
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// `vendors/direktiv.md` §4: a sync that runs longer is forced to `failed` (v0.10).
-const SYNC_LIMIT: Duration = Duration::from_secs(5 * 60);
+const SYNC_LIMIT: Duration = Duration::from_mins(5);
 
 /// `vendors/direktiv.md` §4: older records are deleted.
-const SYNC_KEPT: Duration = Duration::from_secs(48 * 60 * 60);
+const SYNC_KEPT: Duration = Duration::from_hours(48);
 
 /// `vendors/direktiv.md` §5, §6.
 const BODY_LIMIT: usize = 32 << 20;
@@ -456,8 +456,13 @@ impl Direktiv {
             // §1: the route came with v0.8.6-rc1.
             ("POST", ["events", "broadcast"]) if version > DirektivVersion::V0_8_5 => v2.broadcast(request),
             (_, ["events", "broadcast"]) if version <= DirektivVersion::V0_8_5 => Err(Refusal::no_path()),
-            (_, ["syncs" | "logs" | "instances"] | ["instances", _] | ["instances", _, "output"])
-            | (_, ["events", "broadcast"]) => Err(Refusal::no_method()),
+            (
+                _,
+                ["syncs" | "logs" | "instances"]
+                | ["instances", _]
+                | ["instances", _, "output"]
+                | ["events", "broadcast"],
+            ) => Err(Refusal::no_method()),
             _ => Err(Refusal::no_path()),
         }
     }
@@ -657,7 +662,7 @@ impl V1<'_> {
         Ok(raw_output(output, query.get("field"), query.get("raw-output"), query.get("ctype")).after(takes))
     }
 
-    /// A CloudEvent in structured or binary mode (§6). Whether this version knows an id again isn't documented: each
+    /// A `CloudEvent` in structured or binary mode (§6). Whether this version knows an id again isn't documented: each
     /// is kept, so that a test sees what was sent twice.
     fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let bad = || Refusal::v1(406, "invalid cloud event");
@@ -868,7 +873,7 @@ fn raw_output(output: &Value, field: Option<&str>, raw: Option<&str>, kind: Opti
     Reply::bytes(200, kind.unwrap_or("application/json"), body.into_bytes())
 }
 
-/// A CloudEvent with its defaults (§6), or None if it isn't one: `source` and `type` as text, a known version, names
+/// A `CloudEvent` with its defaults (§6), or None if it isn't one: `source` and `type` as text, a known version, names
 /// in lower case and digits, no objects but in `data`.
 fn cloud_event(event: Value) -> Option<Value> {
     let Value::Object(mut event) = event else { return None };

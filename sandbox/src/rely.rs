@@ -52,7 +52,7 @@ struct Rules {
     ignore_unmapped: bool,
 }
 
-/// A refusal: its status and FastAPI's `detail`.
+/// A refusal: its status and the framework's `detail`.
 struct Refusal(u16, Value);
 
 impl Refusal {
@@ -60,7 +60,7 @@ impl Refusal {
         Self(status, json!(detail))
     }
 
-    /// FastAPI's validation error (`vendors/rely.md` §5).
+    /// The framework's validation error (`vendors/rely.md` §5).
     fn invalid(at: &[&str], message: &str, kind: &str) -> Self {
         let location = [&["body"], at].concat();
         Self(422, json!([{"loc": location, "msg": message, "type": kind}]))

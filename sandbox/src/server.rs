@@ -314,7 +314,7 @@ async fn answer_as(
             process().await;
             return Err(cutter.cut());
         }
-        Some(Fault::Truncate) => truncated(process().await),
+        Some(Fault::Truncate) => truncated(&process().await),
         Some(Fault::Oversize(bytes)) => oversized(bytes),
         Some(Fault::Html) => plain(Reply::html(
             200,
@@ -368,8 +368,8 @@ fn plain(reply: Reply) -> hyper::Response<Body> {
 }
 
 /// Announces more than it sends. An empty reply announces something too, or nothing would be missing.
-fn truncated(reply: Reply) -> hyper::Response<Body> {
-    let response = head(&reply).header("content-length", reply.body.len() + 16);
+fn truncated(reply: &Reply) -> hyper::Response<Body> {
+    let response = head(reply).header("content-length", reply.body.len() + 16);
     let half = Bytes::copy_from_slice(&reply.body[..reply.body.len() / 2]);
     let (mut sender, body) = Channel::<Bytes, Cut>::new(1);
     tokio::spawn(async move {

@@ -42,6 +42,9 @@ struct Flags {
     run: Option<String>,
 }
 
+/// A blueprint, and an identifier in it.
+type Target = (String, String);
+
 /// What was written.
 struct Written {
     created: bool,
@@ -53,7 +56,7 @@ impl Port {
     /// `POST /v1/blueprints/{bp}/entities?upsert=…`.
     pub(super) fn create(&mut self, blueprint: &str, request: &Request) -> Result<Reply, Refusal> {
         let (mode, flags) = self.creation(request)?;
-        let written = self.write(blueprint, body(request)?, mode, &flags)?;
+        let written = self.write(blueprint, &body(request)?, mode, &flags)?;
         let status = if written.created { 201 } else { self.updated };
         Ok(Reply::json(status, &json!({"ok": true, "entity": written.entity})))
     }
@@ -74,12 +77,13 @@ impl Port {
         for (index, entity) in given.into_iter().enumerate() {
             let identifier = entity["identifier"].clone();
             let written = match entity {
-                Value::Object(entity) => self.write(blueprint, entity, mode, &flags),
+                Value::Object(entity) => self.write(blueprint, &entity, mode, &flags),
                 _ => Err(Refusal::invalid(format!("body/entities/{index} must be object"))),
             };
             match written {
                 Ok(written) => {
-                    entities.push(json!({"created": written.created, "identifier": written.identifier, "index": index}))
+                    entities
+                        .push(json!({"created": written.created, "identifier": written.identifier, "index": index}));
                 }
                 Err(Refusal(status, error, message)) => errors.push(json!({"identifier": identifier, "index": index,
                     "statusCode": status, "error": error, "message": message})),
@@ -98,7 +102,7 @@ impl Port {
         let body = body(request)?;
         only(&body, &FIELDS)?;
         let flags = self.flags(&query)?;
-        let written = self.write(blueprint, body, Mode::Patch(id), &flags)?;
+        let written = self.write(blueprint, &body, Mode::Patch(id), &flags)?;
         Ok(Reply::json(200, &json!({"ok": true, "entity": written.entity})))
     }
 
@@ -106,7 +110,7 @@ impl Port {
     pub(super) fn replace(&mut self, blueprint: &str, id: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = query(request, &["create_missing_related_entities", "run_id"])?;
         let flags = self.flags(&query)?;
-        let written = self.write(blueprint, body(request)?, Mode::Replace(id), &flags)?;
+        let written = self.write(blueprint, &body(request)?, Mode::Replace(id), &flags)?;
         Ok(Reply::json(200, &json!({"ok": true, "entity": written.entity})))
     }
 
@@ -235,12 +239,12 @@ impl Port {
     fn write(
         &mut self,
         blueprint_id: &str,
-        body: Map<String, Value>,
+        body: &Map<String, Value>,
         mode: Mode<'_>,
         flags: &Flags,
     ) -> Result<Written, Refusal> {
         let blueprint = self.blueprint(blueprint_id)?.clone();
-        check_shape(&body, matches!(mode, Mode::Patch(_)))?;
+        check_shape(body, matches!(mode, Mode::Patch(_)))?;
         if body.contains_key("team") && blueprint.get("teamInheritance").is_some() {
             return Err(Refusal::new(
                 422,
@@ -271,15 +275,15 @@ impl Port {
             let message = format!("Entity with identifier \"{identifier}\" already exists");
             return Err(Refusal::new(409, "identifier_taken", message));
         }
-        check_properties(&body, &blueprint)?;
-        let (relations, missing) = self.relations(&body, &blueprint, flags.create_missing)?;
+        check_properties(body, &blueprint)?;
+        let (relations, missing) = self.relations(body, &blueprint, flags.create_missing)?;
 
         let merges = matches!(mode, Mode::Patch(_) | Mode::Create { merge: true, .. });
         let mut entity = match &current {
             Some(current) if merges => current.clone(),
             _ => blank(blueprint_id, &identifier),
         };
-        fill(&mut entity, &body, relations);
+        fill(&mut entity, body, relations);
         entity["identifier"] = json!(identifier);
         if let Some(current) = &current {
             entity["createdAt"] = current["createdAt"].clone();
@@ -343,7 +347,7 @@ impl Port {
         body: &Map<String, Value>,
         blueprint: &Value,
         create_missing: bool,
-    ) -> Result<(Map<String, Value>, Vec<(String, String)>), Refusal> {
+    ) -> Result<(Map<String, Value>, Vec<Target>), Refusal> {
         let (mut relations, mut missing) = (Map::new(), Vec::new());
         for (name, value) in body.get("relations").and_then(Value::as_object).into_iter().flatten() {
             let definition = blueprint["relations"]
@@ -389,7 +393,7 @@ impl Port {
     }
 
     /// The entities whose relations point to this one.
-    fn dependents(&self, blueprint: &str, id: &str) -> Vec<(String, String)> {
+    fn dependents(&self, blueprint: &str, id: &str) -> Vec<Target> {
         let mut dependents = Vec::new();
         for (other, entities) in &self.state.entities {
             let relations = self

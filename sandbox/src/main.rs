@@ -1,0 +1,259 @@
+//! Starts the sandbox, and shows what notify-event does to it: a deployment's life, reported by the real binary.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use sandbox::{Options, Sandbox, Service};
+use serde_json::Value;
+
+const USAGE: &str = "\
+usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]
+
+Serves strict stand-ins of Rely.io, CTO.ai, Direktiv, Aviator Releases and Port, reports a deployment's life to them
+with notify-event, shows what they then hold, and keeps serving until it is stopped.
+
+  --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
+  --tls             serve TLS, with a root made for this run
+  --once            end after the demonstration; fails if notify-event did
+  --serve           only serve
+  --help            this
+
+NOTIFY_EVENT_BIN names the notify-event to use; without it, cargo builds the one of this workspace.";
+
+/// Each run of the binary: what GitLab would call the job, what happens in it, and what it reports to.
+const LIFE: [(&str, &str, &[&str]); 3] = [
+    ("release", "started", &["aviator:release"]),
+    (
+        "deploy started",
+        "started",
+        &["rely", "cto", "direktiv", "aviator", "port"],
+    ),
+    (
+        "deploy succeeded",
+        "success",
+        &["rely", "cto", "direktiv", "aviator", "port"],
+    ),
+];
+
+/// What the command line asks for.
+struct Arguments {
+    listen: SocketAddr,
+    tls: bool,
+    demonstrate: bool,
+    keep_serving: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match read_arguments(std::env::args().skip(1)) {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("{problem}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// None where the usage was asked for.
+fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let (mut listen, mut tls, mut once, mut serve) = (SocketAddr::from(([127, 0, 0, 1], 8080)), false, false, false);
+    while let Some(argument) = given.next() {
+        match argument.as_str() {
+            "--listen" => {
+                let address = given.next().ok_or("--listen needs an address")?;
+                listen = address
+                    .parse()
+                    .map_err(|_| format!("{address:?} is no address such as 127.0.0.1:8080"))?;
+            }
+            "--tls" => tls = true,
+            "--once" => once = true,
+            "--serve" => serve = true,
+            "--help" | "-h" => return Ok(None),
+            unknown => return Err(format!("unknown argument {unknown:?}")),
+        }
+    }
+    if once && serve {
+        return Err("--once and --serve contradict each other".to_owned());
+    }
+    Ok(Some(Arguments {
+        listen,
+        tls,
+        demonstrate: !serve,
+        keep_serving: !once,
+    }))
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let options = Options {
+        tls: arguments.tls,
+        listen: arguments.listen,
+        ..Options::default()
+    };
+    let sandbox = Sandbox::try_start(options).map_err(|error| {
+        let address = arguments.listen;
+        if error.kind() == std::io::ErrorKind::AddrInUse {
+            format!("{address} is taken by another program: choose another address with --listen")
+        } else {
+            format!("can't listen on {address}: {error}")
+        }
+    })?;
+    println!("The sandbox serves on {}/", sandbox.root_url());
+    let demonstrated = if arguments.demonstrate {
+        demonstrate(&sandbox)
+    } else {
+        Ok(())
+    };
+    if !arguments.keep_serving {
+        return demonstrated;
+    }
+    if let Err(problem) = demonstrated {
+        eprintln!("{problem}");
+    }
+    println!("\nTo report to it from a shell:");
+    for (name, value) in environment(&sandbox) {
+        println!("  export {name}={}", quote(&value));
+    }
+    println!(
+        "\n{}/ shows what the services hold. Ctrl-C ends it.",
+        sandbox.root_url()
+    );
+    std::io::stdout().flush().ok();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Reports a deployment's life with the real binary, and shows what came of it.
+fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
+    let binary = find_binary()?;
+    let mut failed = Vec::new();
+    for (job, action, destinations) in LIFE {
+        println!("\n── {job}: notify-event {}", destinations.join(" "));
+        std::io::stdout().flush().ok();
+        let mut command = Command::new(&binary);
+        command
+            .args(destinations)
+            .env_clear()
+            .envs(environment(sandbox))
+            .envs(gitlab())
+            .env("EVENT_ACTION", action);
+        let status = command
+            .status()
+            .map_err(|error| format!("can't run {}: {error}", binary.display()))?;
+        if !status.success() {
+            eprintln!("notify-event ended with {status}");
+            failed.push(job);
+        }
+    }
+    for service in Service::ALL {
+        println!("\n── {} now holds", service.name());
+        println!("{}", summary(service, &sandbox.state(service)));
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("notify-event failed in: {}", failed.join(", ")))
+    }
+}
+
+/// What points notify-event at this sandbox; behind TLS, that includes the root to trust.
+fn environment(sandbox: &Sandbox) -> Vec<(String, String)> {
+    let mut variables = sandbox.variables();
+    variables.extend(sandbox.ca_pem().map(|pem| ("NOTIFY_CA_FILE".to_owned(), pem)));
+    variables
+}
+
+/// What GitLab sets in a deploy job, of a branch with a name that nobody should have to fear.
+fn gitlab() -> [(&'static str, &'static str); 22] {
+    [
+        ("CI", "true"),
+        ("GITLAB_CI", "true"),
+        ("CI_SERVER_URL", "https://gitlab.example.com"),
+        ("CI_PROJECT_ID", "42"),
+        ("CI_PROJECT_NAME", "shop"),
+        ("CI_PROJECT_PATH", "acme/shop"),
+        ("CI_PROJECT_PATH_SLUG", "acme-shop"),
+        ("CI_PROJECT_URL", "https://gitlab.example.com/acme/shop"),
+        ("CI_PIPELINE_ID", "8812"),
+        ("CI_PIPELINE_IID", "317"),
+        ("CI_PIPELINE_SOURCE", "push"),
+        (
+            "CI_PIPELINE_URL",
+            "https://gitlab.example.com/acme/shop/-/pipelines/8812",
+        ),
+        ("CI_JOB_ID", "99104"),
+        ("CI_JOB_NAME", "deploy"),
+        ("CI_COMMIT_BRANCH", r#"fix/"quoted" \ ünïcode"#),
+        ("CI_COMMIT_REF_NAME", r#"fix/"quoted" \ ünïcode"#),
+        ("CI_COMMIT_SHA", "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a"),
+        ("CI_ENVIRONMENT_NAME", "production"),
+        ("CI_ENVIRONMENT_SLUG", "production"),
+        ("GITLAB_USER_LOGIN", "dana"),
+        // Aviator's own words: they aren't GitLab's, and this branch has no `-rcN` tag to take them from.
+        ("AVIATOR_RELEASE_CANDIDATE", "2025.03.01-rc1"),
+        ("AVIATOR_REPO", "acme/shop"),
+    ]
+}
+
+/// The part of a state that a deployment changes, pretty.
+fn summary(service: Service, state: &Value) -> String {
+    let shown = match service {
+        Service::Rely | Service::Port => &state["entities"],
+        Service::Cto => &state["events"],
+        Service::Direktiv => &state["namespaces"]["demo"]["syncs"],
+        Service::Aviator => state,
+    };
+    serde_json::to_string_pretty(shown).unwrap_or_default()
+}
+
+/// The binary that `NOTIFY_EVENT_BIN` names, or the one that cargo builds and reports.
+fn find_binary() -> Result<PathBuf, String> {
+    if let Some(binary) = std::env::var_os("NOTIFY_EVENT_BIN") {
+        return Ok(binary.into());
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    println!("building notify-event …");
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "notify-event",
+            "--bin",
+            "notify-event",
+            "--message-format",
+            "json",
+        ])
+        .current_dir(&workspace)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(|error| format!("can't run cargo: {error}"))?;
+    if !output.status.success() {
+        return Err("notify-event doesn't build: name one that is built with NOTIFY_EVENT_BIN".to_owned());
+    }
+    // Cargo says where it put the binary, whatever target directory is configured.
+    let messages = output.stdout.split(|byte| *byte == b'\n');
+    let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let executables = messages.filter(|message| message["target"]["name"] == "notify-event");
+    let mut paths = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    paths
+        .next()
+        .ok_or("cargo built notify-event, but doesn't say where".to_owned())
+}
+
+/// As a POSIX shell takes it literally.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
