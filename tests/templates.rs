@@ -153,6 +153,19 @@ fn every_template_is_a_component_by_its_name() {
 }
 
 #[test]
+fn every_header_is_valid_to_gitlabs_schema() {
+    for Template { name, text, .. } in templates() {
+        // The checker takes one document at a time.
+        let (header, _) = text.split_once("\n---\n").expect("a header");
+        check_schema(header).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            check_schema(&header.replace("type: string", "type: text")).is_err(),
+            "the schema accepts anything"
+        );
+    }
+}
+
+#[test]
 fn every_input_is_explained_typed_and_optional() {
     for Template { name: file, inputs, .. } in templates() {
         for (name, input) in inputs {
@@ -214,6 +227,54 @@ fn the_default_image_is_this_version() {
         let image = inputs["image"]["default"].as_str().unwrap_or_default();
         assert_eq!(image.rsplit(':').next(), Some(env!("CARGO_PKG_VERSION")), "{name}");
     }
+}
+
+#[test]
+fn a_forgotten_version_is_found() {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    for file in [
+        "Cargo.toml",
+        "scripts/common.sh",
+        "scripts/check-version",
+        "templates/notify-event.yml",
+    ] {
+        let path = copy.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::copy(Path::new(REPOSITORY).join(file), path).expect("a copy");
+    }
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(copy.path().join("scripts/check-version"));
+        let output = command
+            .env_remove("CI_COMMIT_TAG")
+            .envs(variables.iter().copied())
+            .output()
+            .expect("bash");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert!(check(&[]).0);
+    assert!(check(&[("CI_COMMIT_TAG", env!("CARGO_PKG_VERSION"))]).0);
+    for (tag, registry) in [
+        ("99.0.0", ""),
+        (env!("CARGO_PKG_VERSION"), "registry.example.com/a/fork"),
+    ] {
+        let (agrees, said) = check(&[("CI_COMMIT_TAG", tag), ("CI_REGISTRY_IMAGE", registry)]);
+        assert!(
+            !agrees && (said.contains("99.0.0") || said.contains("a/fork")),
+            "{said}"
+        );
+    }
+    let template = copy.path().join("templates/notify-event.yml");
+    let text = fs::read_to_string(&template).expect("a template");
+    fs::write(
+        &template,
+        text.replace(concat!(":", env!("CARGO_PKG_VERSION")), ":99.0.0"),
+    )
+    .expect("a template");
+    let (agrees, said) = check(&[]);
+    assert!(!agrees && said.contains("templates/notify-event.yml"), "{said}");
 }
 
 #[test]

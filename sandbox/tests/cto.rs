@@ -17,10 +17,16 @@ fn an_event_is_written_with_and_without_the_slash() {
     let sandbox = Sandbox::start();
     for path in ["", "/"] {
         let reply = cto(&sandbox).post(path, &event(&sandbox));
-        assert_eq!((reply.status, reply.json()), (200, json!({"message": "event written", "data": {}})));
+        assert_eq!(
+            (reply.status, reply.json()),
+            (200, json!({"message": "event written", "data": {}}))
+        );
     }
     // Nothing tells a repeated event from a new one.
-    assert_eq!(sandbox.state(Service::Cto)["events"], json!([event(&sandbox), event(&sandbox)]));
+    assert_eq!(
+        sandbox.state(Service::Cto)["events"],
+        json!([event(&sandbox), event(&sandbox)])
+    );
 }
 
 #[test]
@@ -44,7 +50,10 @@ fn what_the_template_never_sends_is_refused() {
         let mut body = event(&sandbox);
         body.as_object_mut().unwrap().remove(key);
         let reply = cto.post("/", &body);
-        assert_eq!((reply.status, reply.json()), (400, json!({"message": format!("{key} is missing")})));
+        assert_eq!(
+            (reply.status, reply.json()),
+            (400, json!({"message": format!("{key} is missing")}))
+        );
     }
     let wrong = [
         ("image", json!(7), 400),
@@ -61,9 +70,22 @@ fn what_the_template_never_sends_is_refused() {
         assert_eq!(cto.post("/", &body).status, status, "{key}");
     }
     assert_eq!(cto.with("authorization", None).post("/", &event(&sandbox)).status, 401);
-    assert_eq!(cto.with("authorization", Some("Bearer no")).post("/", &event(&sandbox)).status, 401);
-    assert_eq!(cto.with("x-ops-mechanism", None).post("/", &event(&sandbox)).status, 400);
-    assert_eq!(cto.with("content-type", Some("text/plain")).post("/", &event(&sandbox)).status, 400);
+    assert_eq!(
+        cto.with("authorization", Some("Bearer no"))
+            .post("/", &event(&sandbox))
+            .status,
+        401
+    );
+    assert_eq!(
+        cto.with("x-ops-mechanism", None).post("/", &event(&sandbox)).status,
+        400
+    );
+    assert_eq!(
+        cto.with("content-type", Some("text/plain"))
+            .post("/", &event(&sandbox))
+            .status,
+        400
+    );
     assert_eq!(cto.bytes("POST", "/", b"{\"branch\":\"a\"b\"}").status, 400);
     assert_eq!(cto.post("/events", &event(&sandbox)).status, 404);
     assert_eq!(cto.get("/").status, 405);

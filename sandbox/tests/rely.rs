@@ -24,11 +24,17 @@ fn changed(pointer: &str, value: Value) -> Value {
 fn an_entity_is_created_patched_and_read() {
     let sandbox = Sandbox::start();
     let rely = rely(&sandbox);
-    let created = rely.send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &deployment());
+    let created = rely.send(
+        "PUT",
+        "/api/v1/entities/deploy-acme-shop-8812?patch=true",
+        &deployment(),
+    );
     assert_eq!(created.status, 200, "{}", created.text);
     let end = json!({"id": "deploy-acme-shop-8812", "blueprintId": "deployment",
         "properties": {"status": "SUCCESS", "successful": true}});
-    let patched = rely.send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &end).json();
+    let patched = rely
+        .send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &end)
+        .json();
     let read = rely.get("/api/v1/entities/deploy-acme-shop-8812").json();
     assert_eq!(patched, read);
     assert_eq!(read["title"], "acme/shop #8812 (production)");
@@ -59,12 +65,25 @@ fn a_missing_entity_is_created_by_put_or_not_as_chosen() {
         options.rely_duplicate = 422;
     });
     let rely = rely(&sandbox);
-    let missing = rely.send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &deployment());
+    let missing = rely.send(
+        "PUT",
+        "/api/v1/entities/deploy-acme-shop-8812?patch=true",
+        &deployment(),
+    );
     assert_eq!(missing.status, 404);
-    assert_eq!(missing.json()["detail"], "Entity with id deploy-acme-shop-8812 not found");
+    assert_eq!(
+        missing.json()["detail"],
+        "Entity with id deploy-acme-shop-8812 not found"
+    );
     assert_eq!(rely.post("/api/v1/entities", &deployment()).status, 201);
     let duplicate = rely.post("/api/v1/entities", &deployment());
-    assert_eq!((duplicate.status, duplicate.json()["detail"].as_str().unwrap().contains("already exists")), (422, true));
+    assert_eq!(
+        (
+            duplicate.status,
+            duplicate.json()["detail"].as_str().unwrap().contains("already exists")
+        ),
+        (422, true)
+    );
 }
 
 #[test]
@@ -78,15 +97,47 @@ fn what_is_wrong_with_a_body_is_refused() {
         (changed("/id", Value::Null), 422, r#"["body","id"]"#),
         (changed("/title", json!(7)), 422, r#"["body","title"]"#),
         (changed("/isVirtual", json!(true)), 422, r#"["body","isVirtual"]"#),
-        (changed("/relations/service", json!("shop.service")), 422, r#"["body","relations","service"]"#),
-        (changed("/relations/service", json!({"value": null})), 422, r#"["body","relations","service","value"]"#),
-        (changed("/relations/service", json!({"value": "A B"})), 422, r#"["body","relations","service","value"]"#),
-        (changed("/relations/owner", json!({"value": "a"})), 400, "Relation owner is not defined"),
-        (changed("/properties/failureReason", Value::Null), 422, r#"["body","properties","failureReason"]"#),
-        (changed("/properties/branch", json!("main")), 400, "Property branch is not defined"),
-        (changed("/properties/duration", json!("12")), 422, r#"["body","properties","duration"]"#),
+        (
+            changed("/relations/service", json!("shop.service")),
+            422,
+            r#"["body","relations","service"]"#,
+        ),
+        (
+            changed("/relations/service", json!({"value": null})),
+            422,
+            r#"["body","relations","service","value"]"#,
+        ),
+        (
+            changed("/relations/service", json!({"value": "A B"})),
+            422,
+            r#"["body","relations","service","value"]"#,
+        ),
+        (
+            changed("/relations/owner", json!({"value": "a"})),
+            400,
+            "Relation owner is not defined",
+        ),
+        (
+            changed("/properties/failureReason", Value::Null),
+            422,
+            r#"["body","properties","failureReason"]"#,
+        ),
+        (
+            changed("/properties/branch", json!("main")),
+            400,
+            "Property branch is not defined",
+        ),
+        (
+            changed("/properties/duration", json!("12")),
+            422,
+            r#"["body","properties","duration"]"#,
+        ),
         (changed("/properties/closedAt", json!("yesterday")), 422, "date-time"),
-        (changed("/blueprintId", json!("nothing")), 400, "Blueprint with id nothing not found"),
+        (
+            changed("/blueprintId", json!("nothing")),
+            400,
+            "Blueprint with id nothing not found",
+        ),
         (changed("/description", json!(long)), 413, "too large"),
     ];
     for (body, status, part) in cases {
@@ -109,17 +160,53 @@ fn what_is_wrong_with_a_request_is_refused() {
     let sandbox = Sandbox::start();
     let rely = rely(&sandbox);
     let anonymous = rely.with("authorization", None).post("/api/v1/entities", &deployment());
-    assert_eq!((anonymous.status, anonymous.json()), (401, json!({"detail": "Not authenticated"})));
-    assert_eq!(rely.with("authorization", Some("Bearer x")).post("/api/v1/entities", &deployment()).status, 401);
-    assert_eq!(rely.with("content-type", None).post("/api/v1/entities", &deployment()).status, 422);
+    assert_eq!(
+        (anonymous.status, anonymous.json()),
+        (401, json!({"detail": "Not authenticated"}))
+    );
+    assert_eq!(
+        rely.with("authorization", Some("Bearer x"))
+            .post("/api/v1/entities", &deployment())
+            .status,
+        401
+    );
+    assert_eq!(
+        rely.with("content-type", None)
+            .post("/api/v1/entities", &deployment())
+            .status,
+        422
+    );
     let broken = rely.bytes("POST", "/api/v1/entities", b"{\"id\": ");
-    assert_eq!((broken.status, broken.json()["detail"][0]["type"].clone()), (422, json!("json_invalid")));
+    assert_eq!(
+        (broken.status, broken.json()["detail"][0]["type"].clone()),
+        (422, json!("json_invalid"))
+    );
     assert_eq!(rely.post("/api/v1/entity", &deployment()).status, 404);
     assert_eq!(rely.send("PATCH", "/api/v1/entities/a", &deployment()).status, 405);
     assert_eq!(rely.bytes("DELETE", "/api/v1/entities/a", b"").status, 405);
-    assert_eq!(rely.send("PUT", "/api/v1/entities/other?patch=true", &deployment()).status, 400);
-    assert_eq!(rely.send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=maybe", &deployment()).status, 422);
-    assert_eq!(rely.send("PUT", "/api/v1/entities/deploy-acme-shop-8812?upsert=true", &deployment()).status, 422);
+    assert_eq!(
+        rely.send("PUT", "/api/v1/entities/other?patch=true", &deployment())
+            .status,
+        400
+    );
+    assert_eq!(
+        rely.send(
+            "PUT",
+            "/api/v1/entities/deploy-acme-shop-8812?patch=maybe",
+            &deployment()
+        )
+        .status,
+        422
+    );
+    assert_eq!(
+        rely.send(
+            "PUT",
+            "/api/v1/entities/deploy-acme-shop-8812?upsert=true",
+            &deployment()
+        )
+        .status,
+        422
+    );
     assert_eq!(rely.get("/api/v1/entities/nothing").status, 404);
 }
 
@@ -132,12 +219,17 @@ fn bulk_writes_happen_as_a_whole_or_not_at_all() {
     assert_eq!((stored.status, stored.json().as_array().unwrap().len()), (200, 2));
     let task = |entities: Value| json!({"type": "bulk", "data": {"payload": entities, "parameters": {"patch": true}}});
     let bad = task(json!([changed("/id", json!("c")), changed("/id", json!("BAD"))]));
-    let id = rely.post("/api/v1/tasks", &bad).json()["id"].as_str().unwrap().to_owned();
+    let id = rely.post("/api/v1/tasks", &bad).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(rely.get(&format!("/api/v1/tasks/{id}")).json()["status"], "running");
     let ended = rely.get(&format!("/api/v1/tasks/{id}")).json();
     assert_eq!((&ended["status"], &ended["outcome"]), (&json!("failed"), &Value::Null));
     assert!(sandbox.state(Service::Rely)["entities"].get("c").is_none());
-    let good = rely.post("/api/v1/tasks", &task(json!([changed("/id", json!("c"))]))).json();
+    let good = rely
+        .post("/api/v1/tasks", &task(json!([changed("/id", json!("c"))])))
+        .json();
     let path = format!("/api/v1/tasks/{}", good["id"].as_str().unwrap());
     rely.get(&path);
     assert_eq!(rely.get(&path).json()["status"], "success");
@@ -147,8 +239,13 @@ fn bulk_writes_happen_as_a_whole_or_not_at_all() {
 #[test]
 fn a_seeded_entity_can_be_patched() {
     let sandbox = Sandbox::start();
-    sandbox.seed(Service::Rely, json!({"entities": {"deploy-acme-shop-8812": {"properties": {"status": "OLD"}}}}));
+    sandbox.seed(
+        Service::Rely,
+        json!({"entities": {"deploy-acme-shop-8812": {"properties": {"status": "OLD"}}}}),
+    );
     let end = json!({"id": "deploy-acme-shop-8812", "blueprintId": "deployment", "properties": {"duration": 4.5}});
-    let patched = rely(&sandbox).send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &end).json();
+    let patched = rely(&sandbox)
+        .send("PUT", "/api/v1/entities/deploy-acme-shop-8812?patch=true", &end)
+        .json();
     assert_eq!(patched["properties"], json!({"status": "OLD", "duration": 4.5}));
 }

@@ -20,7 +20,10 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map_or("", |(_, value)| value)
     }
 }
 
@@ -33,8 +36,15 @@ pub struct Client<'a> {
 
 impl Client<'_> {
     pub fn new<'a>(sandbox: &'a Sandbox, service: Service, headers: &[(&str, &str)]) -> Client<'a> {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Client { sandbox, service, headers }
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Client {
+            sandbox,
+            service,
+            headers,
+        }
     }
 
     /// Sends, or says how the connection failed.
@@ -63,7 +73,8 @@ impl Client<'_> {
     }
 
     pub fn bytes(&self, method: &str, path: &str, body: &[u8]) -> Reply {
-        self.try_send(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.try_send(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     pub fn send(&self, method: &str, path: &str, body: &Value) -> Reply {
@@ -83,36 +94,59 @@ impl Client<'_> {
         let mut headers = self.headers.clone();
         headers.retain(|(known, _)| known != name);
         headers.extend(value.map(|value| (name.to_owned(), value.to_owned())));
-        Client { sandbox: self.sandbox, service: self.service, headers }
+        Client {
+            sandbox: self.sandbox,
+            service: self.service,
+            headers,
+        }
     }
 }
 
 pub fn variable(sandbox: &Sandbox, name: &str) -> String {
     let variables = sandbox.variables();
-    variables.into_iter().find(|(known, _)| known == name).map(|(_, value)| value).expect("a known variable")
+    variables
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value)
+        .expect("a known variable")
 }
 
 pub fn rely(sandbox: &Sandbox) -> Client<'_> {
     let bearer = format!("Bearer {}", variable(sandbox, "RELY_API_TOKEN"));
-    Client::new(sandbox, Service::Rely, &[("authorization", &bearer), ("content-type", "application/json")])
+    Client::new(
+        sandbox,
+        Service::Rely,
+        &[("authorization", &bearer), ("content-type", "application/json")],
+    )
 }
 
 pub fn cto(sandbox: &Sandbox) -> Client<'_> {
     let bearer = format!("Bearer {}", variable(sandbox, "CTOAI_EVENTS_API_TOKEN"));
-    let headers =
-        [("authorization", bearer.as_str()), ("content-type", "application/json"), ("x-ops-mechanism", "gitlab-job")];
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("content-type", "application/json"),
+        ("x-ops-mechanism", "gitlab-job"),
+    ];
     Client::new(sandbox, Service::Cto, &headers)
 }
 
 pub fn direktiv<'a>(sandbox: &'a Sandbox, header: &str) -> Client<'a> {
     let token = variable(sandbox, "DIREKTIV_TOKEN");
-    let token = if header == "authorization" { format!("Bearer {token}") } else { token };
+    let token = if header == "authorization" {
+        format!("Bearer {token}")
+    } else {
+        token
+    };
     Client::new(sandbox, Service::Direktiv, &[(header, &token)])
 }
 
 pub fn aviator(sandbox: &Sandbox) -> Client<'_> {
     let bearer = format!("Bearer {}", variable(sandbox, "AVIATOR_API_TOKEN"));
-    Client::new(sandbox, Service::Aviator, &[("authorization", &bearer), ("content-type", "application/json")])
+    Client::new(
+        sandbox,
+        Service::Aviator,
+        &[("authorization", &bearer), ("content-type", "application/json")],
+    )
 }
 
 /// Port without a token.
@@ -132,7 +166,11 @@ pub fn port_token(sandbox: &Sandbox) -> String {
 
 pub fn port(sandbox: &Sandbox) -> Client<'_> {
     let bearer = format!("Bearer {}", port_token(sandbox));
-    Client::new(sandbox, Service::Port, &[("authorization", &bearer), ("content-type", "application/json")])
+    Client::new(
+        sandbox,
+        Service::Port,
+        &[("authorization", &bearer), ("content-type", "application/json")],
+    )
 }
 
 pub fn with(change: impl FnOnce(&mut Options)) -> Sandbox {
