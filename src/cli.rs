@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use crate::{
+    destinations::{self, Target},
+    report::class::{Class, FAILED, USAGE},
+    variables::nearest,
+};
+
+/// What the command line asks for.
+pub enum Command {
+    /// Send the event.
+    Send {
+        /// What was named; empty: what the variables say.
+        targets: Vec<Target>,
+        /// Whether `--dry-run` was given.
+        dry_run: bool,
+    },
+    /// Show every variable.
+    Explain {
+        /// What was named; empty: what would be sent to, else everything.
+        targets: Vec<Target>,
+    },
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// Reads the command line, without the program's name.
+///
+/// # Errors
+/// What is not understood, and what there is instead.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    use lexopt::prelude::{Long, Short, Value};
+
+    const OPTIONS: &[&str] = &["dry-run", "help", "version"];
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut words = Vec::new();
+    let mut dry_run = false;
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Long("dry-run") => dry_run = true,
+            Value(word) => words.push(
+                word.into_string()
+                    .map_err(|_| "an argument is not UTF-8 text".to_owned())?,
+            ),
+            Long(option) => {
+                let hint = nearest(option, OPTIONS.iter().copied())
+                    .map(|near| format!(", did you mean `--{near}`?"))
+                    .unwrap_or_default();
+                return Err(format!("there is no option `--{option}`{hint}"));
+            }
+            Short(option) => return Err(format!("there is no option `-{option}`")),
+        }
+    }
+    let is_explain = words.first().is_some_and(|word| word == "explain");
+    if is_explain {
+        words.remove(0);
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for word in &words {
+        let target = Target::parse(word, true)?;
+        // Named twice is meant once: nothing is sent twice.
+        if !targets.iter().any(|other| other.is_same(&target)) {
+            targets.push(target);
+        }
+    }
+    match (is_explain, dry_run) {
+        (true, true) => Err("`explain` sends nothing; it takes no --dry-run".to_owned()),
+        (true, false) => Ok(Command::Explain { targets }),
+        (false, dry_run) => Ok(Command::Send { targets, dry_run }),
+    }
+}
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = format!(
+        "{version}
+Reports what a GitLab pipeline did to the services a platform team uses.
+
+Usage:
+  notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
+  notify-event --dry-run ...                      print each request as runnable curl, send nothing
+  notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
+  notify-event --help | --version
+
+Without a DESTINATION: those in NOTIFY_DESTINATIONS, else every one whose credentials are set.
+A `?` behind one makes it optional: it is tried and reported, and never changes the exit code.
+
+Destinations and operations, the default first:
+",
+        version = version()
+    );
+    for destination in destinations::ALL {
+        let operations: Vec<&str> = destination.operations.iter().map(|operation| operation.name).collect();
+        text += &format!("  {:<10} {}\n", destination.name, operations.join(" "));
+    }
+    text += "\nExit codes, under NOTIFY_ON_ERROR=warn; the highest of several failures wins:\n";
+    text += &format!("  {:>2}  {}\n", 0, "everything was sent, or there was nothing to send");
+    text += &format!("  {FAILED:>2}  a failure under NOTIFY_ON_ERROR=fail, or a bug\n");
+    text += &format!("  {USAGE:>2}  the command line is not understood\n");
+    for class in Class::ALL.iter().filter(|class| class.is_failure()) {
+        text += &format!("  {:>2}  {}:{}\n", class.code(), class.word(), class.description());
+    }
+    text += "\nEverything else is configured by variables: `notify-event explain` lists them with their values.";
+    text
+}
+
+/// The program's name and version.
+pub fn version() -> String {
+    format!("notify-event {}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,456 @@
+//! Carries out plans: attempts, budget, backoff, logins, and the class that each ends in.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    future::Future,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    client::{Broken, Client},
+    plan::{Delivered, Login, Plan, Repeat, Sent, Step, Verdict},
+    reply::Reply,
+};
+use crate::{
+    report::{class::Class, console::Console},
+    secret::Secret,
+};
+
+/// The first pause before a repetition is at most this long; each further one at most twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// No pause of our own choosing is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Statuses with which a service says that it did not act: the request came too slowly, too early, or too often.
+const NOT_PROCESSED: &[u16] = &[408, 425, 429];
+
+/// Limits of the run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// When everything has to have ended.
+    pub deadline: Instant,
+    /// The same as a length, for messages.
+    pub budget: Duration,
+    /// Time for one attempt.
+    pub attempt: Duration,
+    /// Attempts at one request.
+    pub attempts: u32,
+}
+
+/// How a plan ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Result class.
+    pub class: Class,
+    /// Why, where it was not sent; what else there is to say, where it was.
+    pub detail: Option<String>,
+    /// What the service knows it by.
+    pub identifier: Option<String>,
+    /// HTTP status of the last reply.
+    pub status: Option<u16>,
+    /// Attempts at the request that decided.
+    pub attempts: u32,
+    /// Time from the first attempt to the end.
+    pub elapsed: Duration,
+    /// What the service calls the last request.
+    pub request_id: Option<String>,
+    /// What was read.
+    pub json: Option<Value>,
+}
+
+impl Outcome {
+    /// An outcome without a request.
+    pub fn unsent(class: Class, detail: impl Into<String>, identifier: Option<String>) -> Self {
+        Self {
+            class,
+            detail: Some(detail.into()),
+            identifier,
+            status: None,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            request_id: None,
+            json: None,
+        }
+    }
+}
+
+/// What the operations of one destination share in a run.
+#[derive(Default)]
+pub struct Session {
+    learned: RefCell<HashMap<&'static str, Secret>>,
+    renewed: Cell<bool>,
+}
+
+/// Carries out plans.
+pub struct Courier<'a> {
+    /// What sends.
+    pub client: &'a Client,
+    /// What prints.
+    pub console: &'a Console,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+/// A plan on its way.
+struct Trip<'a> {
+    courier: &'a Courier<'a>,
+    label: &'a str,
+    session: &'a Session,
+    attempts: u32,
+    reset_header: Option<&'static str>,
+    counts: HashMap<&'static str, Sent>,
+    status: Option<u16>,
+    request_id: Option<String>,
+    last: u32,
+    waiting_for: Option<String>,
+}
+
+/// The end of a trip that did not deliver.
+struct Ended(Class, String);
+
+impl Courier<'_> {
+    /// Sends what `plan` says, and tells how it ended. `label` names it in what is printed.
+    pub async fn deliver(&self, label: &str, plan: Plan, session: &Session) -> Outcome {
+        if let Some(reason) = plan.skip {
+            return Outcome::unsent(Class::Skipped, reason, plan.identifier);
+        }
+        let begun = Instant::now();
+        let mut trip = Trip {
+            courier: self,
+            label,
+            session,
+            attempts: plan
+                .attempts
+                .map_or(self.limits.attempts, |own| own.min(self.limits.attempts)),
+            reset_header: plan.reset_header,
+            counts: HashMap::new(),
+            status: None,
+            request_id: None,
+            last: 0,
+            waiting_for: None,
+        };
+        let mut delivered = Delivered::default();
+        let mut end = None;
+        for step in plan.steps {
+            match trip.carry(step, plan.login.as_ref()).await {
+                Ok(more) => {
+                    let note = match (delivered.note, more.note) {
+                        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+                        (first, second) => first.or(second),
+                    };
+                    delivered = Delivered {
+                        identifier: more.identifier.or(delivered.identifier),
+                        json: more.json.or(delivered.json),
+                        note,
+                    };
+                }
+                Err(Ended(class, why)) => {
+                    end = Some((class, why));
+                    break;
+                }
+            }
+        }
+        let (class, detail) = match end {
+            None => (Class::Sent, delivered.note),
+            Some((class, why)) => (class, Some(why)),
+        };
+        Outcome {
+            class,
+            detail,
+            identifier: delivered.identifier.or(plan.identifier),
+            status: trip.status,
+            attempts: trip.last,
+            elapsed: begun.elapsed(),
+            request_id: trip.request_id,
+            json: delivered.json,
+        }
+    }
+}
+
+impl Trip<'_> {
+    async fn carry(&mut self, mut step: Step, login: Option<&Login>) -> Result<Delivered, Ended> {
+        loop {
+            if let (Some(name), Some(login)) = (step.request.learns(), login)
+                && !self.session.learned.borrow().contains_key(name)
+            {
+                self.log_in(login).await?;
+            }
+            let (reply, sent) = match self.attempt(&step).await {
+                Ok(reply) => reply,
+                Err(next) => {
+                    step = next?;
+                    continue;
+                }
+            };
+            if reply.status == 401
+                && let Some(name) = step.request.learns()
+                && !self.session.renewed.replace(true)
+            {
+                self.session.learned.borrow_mut().remove(name);
+                self.uncount(&step);
+                continue;
+            }
+            step = match step.read(&reply, sent) {
+                Verdict::Delivered(delivered) => return Ok(delivered),
+                Verdict::Skipped(why) => return Err(Ended(Class::Skipped, why)),
+                Verdict::Rejected(why) => return Err(Ended(Class::Rejected, why)),
+                Verdict::Unavailable(why) => return Err(Ended(Class::Unavailable, why)),
+                Verdict::Then(next) => {
+                    if step.is_poll {
+                        self.uncount(&step);
+                    }
+                    next
+                }
+                Verdict::Later(pause, next, what) => {
+                    if step.is_poll {
+                        self.uncount(&step);
+                    } else if self.count(&step).attempts >= self.attempts {
+                        return Err(Ended(
+                            Class::Unavailable,
+                            format!("{what}, after {} attempts", self.attempts),
+                        ));
+                    }
+                    self.waiting_for = Some(what);
+                    self.pause(pause).await?;
+                    next
+                }
+                Verdict::AsUsual => self.as_usual(step, &reply).await?,
+            };
+        }
+    }
+
+    /// One attempt at a step. Without a reply: what comes next, or the end.
+    async fn attempt(&mut self, step: &Step) -> Result<(Reply, Sent), Result<Step, Ended>> {
+        let count = self.counts.entry(step.name).or_default();
+        count.attempts += 1;
+        let sent = *count;
+        self.last = sent.attempts;
+        let remaining = self.remaining();
+        if remaining.is_zero() {
+            return Err(Err(self.out_of_time()));
+        }
+        let limits = self.courier.limits;
+        let timeout = if step.is_patient {
+            remaining
+        } else {
+            limits.attempt.min(remaining)
+        };
+        let learned = |name: &str| self.session.learned.borrow().get(name).cloned();
+        let begun = Instant::now();
+        let result = self
+            .courier
+            .client
+            .send(&step.request, &learned, timeout, step.limit)
+            .await;
+        let label = self.label;
+        let what = format!("{label} {}, attempt {} of {}", step.name, sent.attempts, self.attempts);
+        let took = begun.elapsed().as_millis();
+        match result {
+            Ok(reply) => {
+                self.courier.console.debug(&format!(
+                    "{what}: {} in {took} ms, {} bytes{}",
+                    reply.status,
+                    reply.body.len(),
+                    if reply.is_success() {
+                        String::new()
+                    } else {
+                        format!(": {}", reply.complaint())
+                    }
+                ));
+                self.status = Some(reply.status);
+                self.request_id = reply.request_id().map(str::to_owned);
+                Ok((reply, sent))
+            }
+            Err(broken) => {
+                self.courier
+                    .console
+                    .debug(&format!("{what}: {broken:?} after {took} ms"));
+                self.status = None;
+                self.request_id = None;
+                match broken {
+                    Broken::TooLong(status, limit) => Err(Err(Ended(
+                        Class::Rejected,
+                        format!(
+                            "answered {status} with more than the {limit} bytes that are read: the address may lead somewhere else"
+                        ),
+                    ))),
+                    Broken::NotSent(why) => Err(self.again(step, false, None, &why).await),
+                    Broken::MaybeSent(why) => Err(self.again(step, true, None, &why).await),
+                }
+            }
+        }
+    }
+
+    /// The general rule for a reply that the destination has nothing of its own to say to.
+    async fn as_usual(&mut self, step: Step, reply: &Reply) -> Result<Step, Ended> {
+        let complaint = reply.complaint();
+        let said = if complaint.is_empty() {
+            format!("answered {}", reply.status)
+        } else {
+            format!("answered {}: {complaint}", reply.status)
+        };
+        match reply.status {
+            status if NOT_PROCESSED.contains(&status) || status >= 500 => {
+                let wait = reply.retry_after(self.reset_header, SystemTime::now());
+                let unprocessed: &[u16] = match step.repeat {
+                    Repeat::Unprocessed(statuses) | Repeat::Asking(statuses, _) => statuses,
+                    Repeat::Freely | Repeat::ByWayOf(_) => &[],
+                };
+                let ambiguous = !NOT_PROCESSED.contains(&status) && !unprocessed.contains(&status);
+                // Whatever may be repeated: behind a 5xx the service may have acted.
+                self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
+                self.again(&step, ambiguous, wait, &said).await
+            }
+            300..400 => Err(Ended(
+                Class::Rejected,
+                match reply.location() {
+                    Some(location) => format!(
+                        "answered {} and points to {location}; redirects are not followed with a credential, so give that address",
+                        reply.status
+                    ),
+                    None => said,
+                },
+            )),
+            _ => Err(Ended(Class::Rejected, said)),
+        }
+    }
+
+    /// After a failure: the step that comes next, when its pause is over, or the end.
+    async fn again(&mut self, step: &Step, ambiguous: bool, wait: Option<Duration>, why: &str) -> Result<Step, Ended> {
+        let next = match &step.repeat {
+            Repeat::Unprocessed(_) if ambiguous => {
+                return Err(Ended(
+                    Class::Unavailable,
+                    format!("{why}. It may have been processed all the same, so it was not sent again"),
+                ));
+            }
+            Repeat::Asking(_, ask) if ambiguous => ask(),
+            Repeat::ByWayOf(ask) => ask(),
+            _ => step.clone(),
+        };
+        let count = self.counts.entry(step.name).or_default();
+        count.ambiguous |= ambiguous;
+        let attempts = count.attempts;
+        if attempts >= self.attempts {
+            let times = if attempts == 1 {
+                "1 attempt".to_owned()
+            } else {
+                format!("{attempts} attempts")
+            };
+            return Err(Ended(Class::Unavailable, format!("{why}, after {times}")));
+        }
+        let remaining = self.remaining();
+        if remaining.is_zero() {
+            return Err(self.out_of_time_after(why));
+        }
+        let pause = wait.unwrap_or_else(|| backoff(attempts));
+        if wait.is_some() && pause >= remaining {
+            return Err(Ended(
+                Class::Unavailable,
+                format!(
+                    "{why}. It asks to wait {} s; {} s are left of NOTIFY_TIMEOUT",
+                    pause.as_secs(),
+                    remaining.as_secs()
+                ),
+            ));
+        }
+        self.courier.console.debug(&format!(
+            "{} {}: again in {:.1} s",
+            self.label,
+            step.name,
+            pause.as_secs_f64()
+        ));
+        self.within_budget(sleep(pause))
+            .await
+            .ok_or_else(|| self.out_of_time_after(why))?;
+        Ok(next)
+    }
+
+    /// Has `login` yield its credential, and hides it from then on.
+    async fn log_in(&mut self, login: &Login) -> Result<(), Ended> {
+        let pointer = login.pointer;
+        let mut step = Step::new("login", login.request.clone(), move |reply, _| {
+            match reply.expect_object() {
+                Ok(_) => match reply.text_at(pointer) {
+                    Some(credential) if !credential.is_empty() => Verdict::Delivered(Delivered {
+                        identifier: Some(credential.to_owned()),
+                        ..Delivered::default()
+                    }),
+                    _ => Verdict::Rejected(format!("the login answered {} without a credential", reply.status)),
+                },
+                Err(verdict) => verdict,
+            }
+        });
+        loop {
+            let (reply, sent) = match self.attempt(&step).await {
+                Ok(reply) => reply,
+                Err(next) => {
+                    step = next?;
+                    continue;
+                }
+            };
+            step = match step.read(&reply, sent) {
+                Verdict::Delivered(Delivered {
+                    identifier: Some(credential),
+                    ..
+                }) => {
+                    self.courier.console.redactor().hide(&credential);
+                    let secret = Secret::new(&credential, login.name);
+                    self.session.learned.borrow_mut().insert(login.name, secret);
+                    self.counts.remove(step.name);
+                    return Ok(());
+                }
+                Verdict::Rejected(why) => return Err(Ended(Class::Rejected, why)),
+                _ => self
+                    .as_usual(step, &reply)
+                    .await
+                    .map_err(|Ended(class, why)| Ended(class, format!("the login was not accepted: {why}")))?,
+            };
+        }
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), Ended> {
+        self.within_budget(sleep(pause)).await.ok_or_else(|| self.out_of_time())
+    }
+
+    async fn within_budget<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.courier.limits.deadline, future).await.ok()
+    }
+
+    fn remaining(&self) -> Duration {
+        self.courier.limits.deadline.saturating_duration_since(Instant::now())
+    }
+
+    fn out_of_time(&self) -> Ended {
+        self.out_of_time_after(self.waiting_for.as_deref().unwrap_or("not sent"))
+    }
+
+    fn out_of_time_after(&self, why: &str) -> Ended {
+        let budget = self.courier.limits.budget.as_secs_f64();
+        Ended(
+            Class::Unavailable,
+            format!("{why}; the {budget} s of NOTIFY_TIMEOUT are over"),
+        )
+    }
+
+    fn count(&self, step: &Step) -> Sent {
+        self.counts.get(step.name).copied().unwrap_or_default()
+    }
+
+    fn uncount(&mut self, step: &Step) {
+        if let Some(count) = self.counts.get_mut(step.name) {
+            count.attempts -= 1;
+        }
+    }
+}
+
+/// The pause before attempt `attempts + 1`: full jitter, so that the jobs of a whole instance don't come back at once.
+fn backoff(attempts: u32) -> Duration {
+    let ceiling = FIRST_PAUSE
+        .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)))
+        .min(LONGEST_PAUSE);
+    ceiling.mul_f64(fastrand::f64())
+}

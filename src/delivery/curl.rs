@@ -1,0 +1,192 @@
+//! A plan as curl commands, for `--dry-run`: a pure rendering of the requests that would be sent, with `$VARIABLE` in
+//! place of each credential. What is printed can be run in a shell once those variables are set.
+
+use super::{
+    plan::{Login, Plan},
+    request::{Form, Method, Part, Request, Text},
+};
+
+/// A longer body is handed to curl on its standard input: an argument has a limit of 128 KiB on Linux.
+const LONGEST_ARGUMENT: usize = 100_000;
+
+/// The word that ends such a body.
+const END_OF_BODY: &str = "END_OF_BODY";
+
+/// The commands for `plan`, with a comment before each. `with_login` is false where an earlier plan of the same
+/// destination has logged in already.
+pub fn render(label: &str, plan: &Plan, with_login: bool) -> String {
+    let mut lines = Vec::new();
+    if let Some(login) = plan.login.as_ref().filter(|_| with_login) {
+        lines.push(format!("# {label}: login"));
+        lines.push(log_in(login));
+    }
+    for step in &plan.steps {
+        lines.push(format!("# {label}: {}", step.name));
+        lines.push(command(&step.request));
+    }
+    for (when, request) in &plan.otherwise {
+        lines.push(format!("# {label}: only if {when}:"));
+        lines.extend(command(request).lines().map(|line| format!("#   {line}")));
+    }
+    lines.join("\n")
+}
+
+fn log_in(login: &Login) -> String {
+    format!(
+        "{}=$({} |\n  sed -n 's/.*\"{}\" *: *\"\\([^\"]*\\)\".*/\\1/p')",
+        login.name,
+        command(&login.request),
+        login.pointer.trim_start_matches('/')
+    )
+}
+
+/// One request as one command.
+pub fn command(request: &Request) -> String {
+    let mut words = vec![
+        "curl --fail-with-body --silent --show-error".to_owned(),
+        format!("--request {}", request.method.name()),
+    ];
+    for (name, value) in &request.headers {
+        // A header whose name is part of the credential: the variable holds the whole line.
+        let line = if name.is_empty() {
+            value.clone()
+        } else {
+            Text(
+                std::iter::once(Part::Known(format!("{name}: ")))
+                    .chain(value.0.iter().cloned())
+                    .collect(),
+            )
+        };
+        words.push(format!("--header {}", quoted(&line)));
+    }
+    let mut here = String::new();
+    match &request.body {
+        Some(Text(parts))
+            if parts.iter().all(|part| matches!(part, Part::Known(_))) && length(parts) > LONGEST_ARGUMENT =>
+        {
+            let body: String = parts.iter().map(known).collect();
+            words.push("--data-binary @-".to_owned());
+            here = format!(" <<'{END_OF_BODY}'\n{body}\n{END_OF_BODY}");
+        }
+        Some(body) => words.push(format!("--data-raw {}", quoted(body))),
+        None if request.method == Method::Get => {}
+        None => words.push("--header 'Content-Length: 0'".to_owned()),
+    }
+    words.push(quoted(&request.url));
+    words.join(" \\\n  ") + &here
+}
+
+fn known(part: &Part) -> &str {
+    match part {
+        Part::Known(text) => text,
+        Part::Secret(..) | Part::Learned(_) => "",
+    }
+}
+
+fn length(parts: &[Part]) -> usize {
+    parts.iter().map(|part| known(part).len()).sum()
+}
+
+/// The text as one word of a shell command: in double quotes if there is a variable in it and nothing that these
+/// would change, else with each known part in single quotes.
+fn quoted(text: &Text) -> String {
+    let is_simple = |text: &str| !text.contains(['"', '$', '`', '\\', '!', '\n']);
+    let has_variable = text.0.iter().any(|part| !matches!(part, Part::Known(_)));
+    if has_variable && text.0.iter().all(|part| is_simple(known(part))) {
+        let inside: String = text
+            .0
+            .iter()
+            .map(|part| match variable(part) {
+                Some(name) => format!("${name}"),
+                None => known(part).to_owned(),
+            })
+            .collect();
+        return format!("\"{inside}\"");
+    }
+    text.0
+        .iter()
+        .map(|part| match variable(part) {
+            Some(name) => format!("\"${name}\""),
+            None => format!("'{}'", known(part).replace('\'', "'\\''")),
+        })
+        .collect()
+}
+
+fn variable(part: &Part) -> Option<&str> {
+    match part {
+        Part::Known(_) => None,
+        Part::Secret(secret, Form::Plain | Form::InJson) => Some(secret.variable()),
+        Part::Learned(name) => Some(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+    use serde_json::json;
+
+    fn secret() -> Secret {
+        Secret::new("s3cret-value", "RELY_API_TOKEN")
+    }
+
+    #[test]
+    fn quotes_backslashes_and_newlines_survive_a_shell() {
+        let body = json!({"branch": "fix/\"quoted\" \\ ünï'code'\n$HOME `id` !x"});
+        let request = Request::new(Method::Put, "https://example.com/a?b=c")
+            .bearer(&secret())
+            .json(&body);
+        let rendered = command(&request);
+        assert!(
+            rendered.contains("--header \"Authorization: Bearer $RELY_API_TOKEN\""),
+            "{rendered}"
+        );
+        assert!(!rendered.contains("s3cret"));
+        // Let a shell take it apart: curl is a function that prints its last data argument.
+        let script = format!(
+            "curl() {{ while [ $# -gt 0 ]; do [ \"$1\" = --data-raw ] && printf %s \"$2\"; shift; done; }}\n{rendered}"
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), body.to_string());
+    }
+
+    #[test]
+    fn credentials_in_a_body_and_whole_header_lines() {
+        let request = Request::new(Method::Post, "https://example.com/")
+            .header("", Text::default().secret(&secret(), Form::Plain))
+            .body(
+                "application/json",
+                Text::from("{\"id\":\"").secret(&secret(), Form::InJson).known("\"}"),
+            );
+        let rendered = command(&request);
+        assert!(rendered.contains("--header \"$RELY_API_TOKEN\""), "{rendered}");
+        assert!(
+            rendered.contains("--data-raw '{\"id\":\"'\"$RELY_API_TOKEN\"'\"}'"),
+            "{rendered}"
+        );
+    }
+
+    #[test]
+    fn a_long_body_goes_by_standard_input() {
+        let body = json!({"message": "x".repeat(LONGEST_ARGUMENT)});
+        let rendered = command(&Request::new(Method::Post, "https://example.com/").json(&body));
+        assert!(rendered.contains("--data-binary @-"));
+        assert!(rendered.ends_with(&format!("<<'END_OF_BODY'\n{body}\nEND_OF_BODY")));
+    }
+
+    #[test]
+    fn a_login_fills_a_variable() {
+        let login = Login {
+            name: "PORT_ACCESS_TOKEN",
+            request: Request::new(Method::Post, "https://example.com/auth"),
+            pointer: "/accessToken",
+        };
+        let rendered = log_in(&login);
+        assert!(rendered.starts_with("PORT_ACCESS_TOKEN=$(curl "), "{rendered}");
+        let script = format!(
+            "curl() {{ printf '{{\"ok\":true,\"accessToken\":\"abc\",\"x\":1}}'; }}\n{rendered}\nprintf %s \"$PORT_ACCESS_TOKEN\""
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "abc");
+    }
+}

@@ -1,0 +1,210 @@
+//! What a destination wants done: requests, what may be repeated, and how replies are to be understood. No I/O.
+
+use std::{fmt, rc::Rc, time::Duration};
+
+use serde_json::Value;
+
+use super::{reply::Reply, request::Request};
+
+/// A reply is read up to this size, in bytes, where no more is expected.
+pub const SMALL: usize = 1024 * 1024;
+/// A reply to a read (`get`, `search`, `list`) may be this long, in bytes.
+pub const LARGE: usize = 16 * 1024 * 1024;
+
+/// What may be done after a failure that left open whether the service acted.
+#[derive(Clone)]
+pub enum Repeat {
+    /// Repeating changes nothing: network failures, 408, 425, 429 and 5xx are tried again.
+    Freely,
+    /// Only what the service can't have acted upon: no connection was made, it answered 408, 425 or 429, or one of
+    /// these statuses. Anything else ends as `unavailable`, since sending again could do it twice.
+    Unprocessed(&'static [u16]),
+    /// As `Unprocessed`; after any other failure this is sent instead, to find out.
+    Asking(&'static [u16], Rc<dyn Fn() -> Step>),
+    /// Every repetition goes by way of this.
+    ByWayOf(Rc<dyn Fn() -> Step>),
+}
+
+/// What a reply means.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Done.
+    Delivered(Delivered),
+    /// Not done yet: this comes next.
+    Then(Step),
+    /// Not done yet: this comes next, after a pause. The text says what is waited for.
+    Later(Duration, Step, String),
+    /// The service says no; the reason is its own, or what is wrong with its reply.
+    Rejected(String),
+    /// The service can't, for now.
+    Unavailable(String),
+    /// There is nothing left to do, for this reason.
+    Skipped(String),
+    /// As the status says: 408, 425, 429 and 5xx may be repeated, the rest is rejected.
+    AsUsual,
+}
+
+impl Verdict {
+    /// Done, with nothing to tell.
+    pub fn delivered() -> Self {
+        Self::Delivered(Delivered::default())
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delivered {
+    /// The identifier that the service gave, where it is not the one that was planned.
+    pub identifier: Option<String>,
+    /// What a person may want to know.
+    pub note: Option<String>,
+    /// What was asked for: the JSON of `get`, `search` and `list`.
+    pub json: Option<Value>,
+}
+
+/// What has been sent so far under a step's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// How often, this time included.
+    pub attempts: u32,
+    /// Whether an earlier one failed in a way that leaves open whether the service acted on it.
+    pub ambiguous: bool,
+}
+
+type Read = Rc<dyn Fn(&Reply, Sent) -> Verdict>;
+
+/// One request, and what is to be made of its reply.
+#[derive(Clone)]
+pub struct Step {
+    /// What it does, in a word or two: attempts are counted by it, and reports name it.
+    pub name: &'static str,
+    /// What is sent.
+    pub request: Request,
+    /// What may be repeated.
+    pub repeat: Repeat,
+    /// How many bytes of a reply are read; a longer one is rejected.
+    pub limit: usize,
+    /// Whether it asks for progress: then repetitions without a failure are not attempts.
+    pub is_poll: bool,
+    /// Whether its reply may take longer than one attempt's time, because the service waits for something.
+    pub is_patient: bool,
+    read: Read,
+}
+
+impl Step {
+    /// A step that may be repeated freely; [`Step::repeat`] says otherwise.
+    pub fn new(name: &'static str, request: Request, read: impl Fn(&Reply, Sent) -> Verdict + 'static) -> Self {
+        Self {
+            name,
+            request,
+            repeat: Repeat::Freely,
+            limit: SMALL,
+            is_poll: false,
+            is_patient: false,
+            read: Rc::new(read),
+        }
+    }
+
+    /// Says what may be repeated.
+    pub fn repeat(mut self, repeat: Repeat) -> Self {
+        self.repeat = repeat;
+        self
+    }
+
+    /// Lets the reply be as long as a read's may be.
+    pub fn large(mut self) -> Self {
+        self.limit = LARGE;
+        self
+    }
+
+    /// Says that this asks for progress.
+    pub fn poll(mut self) -> Self {
+        self.is_poll = true;
+        self
+    }
+
+    /// Says that the service answers only when something has ended.
+    pub fn patient(mut self) -> Self {
+        self.is_patient = true;
+        self
+    }
+
+    /// What a reply means.
+    pub fn read(&self, reply: &Reply, sent: Sent) -> Verdict {
+        (self.read)(reply, sent)
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Step")
+            .field("name", &self.name)
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a credential is had that requests need but no variable holds: by a request of its own, once a run, and once
+/// more when the service refuses it.
+#[derive(Clone)]
+pub struct Login {
+    /// The name that requests and dry runs give to the credential.
+    pub name: &'static str,
+    /// What is sent.
+    pub request: Request,
+    /// Where the credential is in the reply, as a JSON pointer of one step.
+    pub pointer: &'static str,
+}
+
+/// What one operation of one destination does.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// What the service will know it by.
+    pub identifier: Option<String>,
+    /// How to log in, where requests need it.
+    pub login: Option<Login>,
+    /// The requests, each sent when the one before was delivered. None: there is nothing to say, see `skip`.
+    pub steps: Vec<Step>,
+    /// Why there is nothing to send, where there is not.
+    pub skip: Option<String>,
+    /// Requests that follow only if; a dry run shows them as comments.
+    pub otherwise: Vec<(String, Request)>,
+    /// At most this many attempts at a request, whatever `NOTIFY_ATTEMPTS` says.
+    pub attempts: Option<u32>,
+    /// The header in which the service says when its rate limit ends.
+    pub reset_header: Option<&'static str>,
+    /// What a person should know before it is sent.
+    pub notes: Vec<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Login").field(&self.name).finish()
+    }
+}
+
+impl Plan {
+    /// A plan of these steps, about `identifier`.
+    pub fn new(identifier: Option<String>, steps: Vec<Step>) -> Self {
+        Self {
+            identifier,
+            steps,
+            ..Self::default()
+        }
+    }
+
+    /// A plan to send nothing, for this reason.
+    pub fn skip(reason: impl Into<String>) -> Self {
+        Self {
+            skip: Some(reason.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a request that follows only if; `when` completes the sentence "if …".
+    pub fn otherwise(mut self, when: impl Into<String>, request: Request) -> Self {
+        self.otherwise.push((when.into(), request));
+        self
+    }
+}

@@ -1,0 +1,274 @@
+//! A service's reply: bounded, and read with suspicion.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value};
+
+use super::plan::Verdict;
+use crate::template;
+
+/// How much of a foreign text is shown to a person, in characters.
+const SHOWN: usize = 300;
+
+/// Headers under which services name a request for their support, in order of preference. Port: `X-Trace-Id`
+/// (vendors/port.md 1).
+const REQUEST_ID_HEADERS: &[&str] = &["x-trace-id", "x-request-id", "request-id", "x-correlation-id", "cf-ray"];
+
+/// Resets above this are points in time, below it they are seconds to wait: Port's docs and its own clients disagree,
+/// and this is how its Ocean framework tells them apart (vendors/port.md 5).
+const EPOCH_FROM: u64 = 10_000;
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body as text; what is not UTF-8 is replaced.
+    pub body: String,
+    json: Option<Value>,
+}
+
+impl Reply {
+    /// A reply with its body, which is parsed here and nowhere else.
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Self {
+        let json = serde_json::from_str(&body).ok();
+        Self {
+            status,
+            headers,
+            body,
+            json,
+        }
+    }
+
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body, if it is JSON.
+    pub fn json(&self) -> Option<&Value> {
+        self.json.as_ref()
+    }
+
+    /// The value at a JSON pointer, if it is a string.
+    pub fn text_at(&self, pointer: &str) -> Option<&str> {
+        self.json.as_ref()?.pointer(pointer)?.as_str()
+    }
+
+    /// The object of a successful reply.
+    ///
+    /// # Errors
+    /// The verdict on anything else: a failure as usual, a success that isn't the JSON the service documents.
+    pub fn expect_object(&self) -> Result<&Map<String, Value>, Verdict> {
+        self.expect_json()?
+            .as_object()
+            .ok_or_else(|| self.unexpected("JSON that is no object"))
+    }
+
+    /// The JSON of a successful reply.
+    ///
+    /// # Errors
+    /// As [`Reply::expect_object`].
+    pub fn expect_json(&self) -> Result<&Value, Verdict> {
+        if !self.is_success() {
+            return Err(Verdict::AsUsual);
+        }
+        self.json.as_ref().ok_or_else(|| self.unexpected(self.kind()))
+    }
+
+    /// A successful reply whose body may be empty or JSON, because the service documents none.
+    ///
+    /// # Errors
+    /// As [`Reply::expect_object`].
+    pub fn expect_empty_or_json(&self) -> Result<(), Verdict> {
+        if self.body.trim().is_empty() && self.is_success() {
+            return Ok(());
+        }
+        self.expect_json().map(|_| ())
+    }
+
+    fn kind(&self) -> &'static str {
+        let start: String = self
+            .body
+            .trim_start()
+            .chars()
+            .take(15)
+            .collect::<String>()
+            .to_lowercase();
+        let is_html = start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<head");
+        if is_html || self.header("content-type").is_some_and(|kind| kind.contains("html")) {
+            "an HTML page"
+        } else if self.body.trim().is_empty() {
+            "no body"
+        } else {
+            "something that is not JSON"
+        }
+    }
+
+    fn unexpected(&self, what: &str) -> Verdict {
+        Verdict::Rejected(format!(
+            "answered {} with {what}, which this API never does: the address may lead somewhere else",
+            self.status
+        ))
+    }
+
+    /// What the service says is wrong: the texts that the services' error bodies have in common, else the start of
+    /// the body. Every vendor's form is listed in vendors/*.md under errors.
+    pub fn complaint(&self) -> String {
+        let found = self.json.as_ref().map(complaints).unwrap_or_default();
+        let text = if !found.is_empty() {
+            found.join(": ")
+        } else if self.kind() == "an HTML page" {
+            "an HTML page".to_owned()
+        } else {
+            self.body.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        template::truncate(&text, SHOWN)
+    }
+
+    /// Where a redirect points, without query and fragment, in which credentials travel.
+    pub fn location(&self) -> Option<&str> {
+        self.header("location")?.split(['?', '#']).next()
+    }
+
+    /// What the service calls this request.
+    pub fn request_id(&self) -> Option<&str> {
+        REQUEST_ID_HEADERS.iter().find_map(|name| self.header(name))
+    }
+
+    /// How long the service asks to wait: `Retry-After` in seconds or as a date, else the vendor's own reset header.
+    pub fn retry_after(&self, reset_header: Option<&str>, now: SystemTime) -> Option<Duration> {
+        let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
+        if let Some(value) = self.header("retry-after") {
+            let value = value.trim();
+            if let Ok(seconds) = value.parse() {
+                return Some(Duration::from_secs(seconds));
+            }
+            if let Ok(time) = httpdate::parse_http_date(value) {
+                return Some(until(time));
+            }
+        }
+        let reset: u64 = self.header(reset_header?)?.trim().parse().ok()?;
+        Some(if reset > EPOCH_FROM {
+            until(SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(reset))?)
+        } else {
+            Duration::from_secs(reset)
+        })
+    }
+}
+
+/// The messages in an error body: `error` (text, or an object with `code` and `message`), `message`, `detail` (text,
+/// or FastAPI's list with `loc` and `msg`), `errors`.
+fn complaints(body: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some(body) = body.as_object() else {
+        return found;
+    };
+    for key in ["error", "code", "message", "detail", "errors", "details", "title"] {
+        match body.get(key) {
+            Some(Value::String(text)) if !text.is_empty() && !found.contains(text) => found.push(text.clone()),
+            Some(Value::Object(inner)) => found.extend(complaints(&Value::Object(inner.clone()))),
+            Some(Value::Array(items)) => {
+                let texts: Vec<String> = items.iter().map(validation).collect();
+                found.push(texts.join("; "));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn validation(item: &Value) -> String {
+    let place = item.get("loc").and_then(Value::as_array).map(|steps| {
+        let steps: Vec<String> = steps.iter().map(template::plain).collect();
+        format!("{} ", steps.join("."))
+    });
+    let text = ["msg", "message", "error"]
+        .iter()
+        .find_map(|key| item.get(key))
+        .map_or_else(|| template::plain(item), template::plain);
+    format!("{}{text}", place.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Reply::new(status, headers, body.to_owned())
+    }
+
+    #[test]
+    fn each_services_complaint_is_found() {
+        for (body, complaint) in [
+            (r#"{"detail":"Invalid token"}"#, "Invalid token"),
+            (
+                r#"{"detail":[{"loc":["body","id"],"msg":"bad id","type":"x"}]}"#,
+                "body.id bad id",
+            ),
+            (
+                r#"{"ok":false,"error":"not_found","message":"No blueprint"}"#,
+                "not_found: No blueprint",
+            ),
+            (
+                r#"{"error":{"code":"resource_not_found","message":"no namespace"}}"#,
+                "resource_not_found: no namespace",
+            ),
+            (r#"{"code":500,"message":"already underway"}"#, "already underway"),
+            (r#"{"error":"Release not found"}"#, "Release not found"),
+            ("Error parsing\n CloudEvent", "Error parsing CloudEvent"),
+            ("<html>secret page</html>", "an HTML page"),
+            ("", ""),
+        ] {
+            assert_eq!(reply(400, &[], body).complaint(), complaint);
+        }
+        assert_eq!(reply(400, &[], &"x".repeat(999)).complaint().chars().count(), SHOWN);
+    }
+
+    #[test]
+    fn both_forms_of_retry_after_and_both_readings_of_reset() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
+        let wait = |headers: &[(&str, &str)]| {
+            reply(429, headers, "")
+                .retry_after(Some("x-ratelimit-reset"), now)
+                .map(|wait| wait.as_secs())
+        };
+        assert_eq!(wait(&[("retry-after", "7")]), Some(7));
+        assert_eq!(wait(&[("retry-after", "Sat, 01 Mar 2025 10:07:41 GMT")]), Some(10));
+        assert_eq!(wait(&[("retry-after", "Sat, 01 Mar 2025 10:00:00 GMT")]), Some(0));
+        assert_eq!(wait(&[("retry-after", "soon"), ("x-ratelimit-reset", "3")]), Some(3));
+        assert_eq!(wait(&[("x-ratelimit-reset", "1740823656")]), Some(5));
+        assert_eq!(wait(&[("x-ratelimit-reset", "18446744073709551615")]), None);
+        assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn success_has_to_look_like_success() {
+        let refused = |reply: Reply| match reply.expect_object() {
+            Err(Verdict::Rejected(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let html = reply(200, &[("content-type", "text/html")], "<!DOCTYPE html>");
+        assert!(refused(html).contains("an HTML page"));
+        assert!(refused(reply(200, &[], "")).contains("no body"));
+        assert!(refused(reply(200, &[], "{\"a\":")).contains("not JSON"));
+        assert!(refused(reply(200, &[], "[]")).contains("no object"));
+        assert!(matches!(reply(500, &[], "{}").expect_object(), Err(Verdict::AsUsual)));
+        assert!(reply(201, &[], "").expect_empty_or_json().is_ok());
+        assert!(reply(200, &[], "<html>").expect_empty_or_json().is_err());
+    }
+}

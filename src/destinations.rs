@@ -1,0 +1,162 @@
+//! The services. Each is one file that translates the event into the service's words and its replies back: it
+//! declares variables, builds requests and reads replies, and does no I/O of its own. Whoever adds one writes its
+//! file, one line in [`ALL`], and its table of golden requests.
+
+use crate::{
+    delivery::plan::Plan,
+    environment::Problem,
+    event::Event,
+    variables::{Reader, Variable, nearest},
+};
+
+mod aviator;
+mod cto;
+mod rely;
+
+/// Every destination, in the order of the documentation.
+pub const ALL: &[&Destination] = &[&rely::DESTINATION, &cto::DESTINATION, &aviator::DESTINATION];
+
+/// A service that events can be sent to.
+#[derive(Debug)]
+pub struct Destination {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its name for people.
+    pub title: &'static str,
+    /// What it can do; the first is the default.
+    pub operations: &'static [Operation],
+    /// Everything it reads.
+    pub variables: &'static [&'static [Variable]],
+    /// The variables one of which, if set, says that this destination is wanted.
+    pub credentials: &'static [&'static str],
+    /// Makes the plan for an operation.
+    pub plan: fn(&Order) -> Result<Plan, Vec<Problem>>,
+}
+
+/// Something that a destination can do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// Whether it only reads, and so reports no action.
+    pub is_read: bool,
+}
+
+impl Operation {
+    /// An operation that changes something.
+    pub const fn new(name: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            description,
+            is_read: false,
+        }
+    }
+
+    /// An operation that reads.
+    pub const fn reading(name: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            description,
+            is_read: true,
+        }
+    }
+}
+
+/// What a destination is asked to plan.
+pub struct Order<'a> {
+    /// One of the destination's operations.
+    pub operation: &'static str,
+    /// What happened.
+    pub event: &'a Event,
+    /// Where it reads its variables.
+    pub reader: Reader<'a>,
+}
+
+impl Destination {
+    /// The operation of that name.
+    pub fn operation(&self, name: &str) -> Option<&'static Operation> {
+        self.operations.iter().find(|operation| operation.name == name)
+    }
+}
+
+/// A destination as it is named on the command line or in `NOTIFY_DESTINATIONS`.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The service.
+    pub destination: &'static Destination,
+    /// What it is to do.
+    pub operation: &'static Operation,
+    /// Whether a failure must not change the exit code.
+    pub is_optional: bool,
+    /// Whether it was named on the command line.
+    pub is_named: bool,
+}
+
+impl Target {
+    /// Reads `DESTINATION[:OPERATION][?]`.
+    ///
+    /// # Errors
+    /// The name that is not known, with the nearest that is.
+    pub fn parse(text: &str, is_named: bool) -> Result<Self, String> {
+        let (name, is_optional) = match text.strip_suffix('?') {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let (name, operation) = match name.split_once(':') {
+            Some((name, operation)) => (name, Some(operation)),
+            None => (name, None),
+        };
+        let destination = find(name)?;
+        let operation = match operation {
+            None => &destination.operations[0],
+            Some(operation) => destination.operation(operation).ok_or_else(|| {
+                unknown(
+                    &format!("operation of {name}"),
+                    operation,
+                    destination.operations.iter().map(|operation| operation.name),
+                )
+            })?,
+        };
+        Ok(Self {
+            destination,
+            operation,
+            is_optional,
+            is_named,
+        })
+    }
+
+    /// Whether both ask for the same of the same service.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.destination.name == other.destination.name && self.operation == other.operation
+    }
+
+    /// `destination:operation`, or the destination alone for its default.
+    pub fn label(&self) -> String {
+        if self.operation == &self.destination.operations[0] {
+            self.destination.name.to_owned()
+        } else {
+            format!("{}:{}", self.destination.name, self.operation.name)
+        }
+    }
+}
+
+/// The destination of that name.
+///
+/// # Errors
+/// The names there are, and the nearest.
+pub fn find(name: &str) -> Result<&'static Destination, String> {
+    ALL.iter()
+        .find(|destination| destination.name == name)
+        .copied()
+        .ok_or_else(|| unknown("destination", name, ALL.iter().map(|destination| destination.name)))
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let hint = nearest(name, known.clone())
+        .map(|near| format!(", did you mean `{near}`?"))
+        .unwrap_or_default();
+    let known: Vec<&str> = known.collect();
+    format!("there is no {what} `{name}`{hint} There are: {}", known.join(", "))
+}

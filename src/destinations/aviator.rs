@@ -1,0 +1,462 @@
+//! Aviator Releases: release candidates and their deployments. Facts: vendors/aviator.md.
+
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Value, json};
+
+use super::{Destination, Operation, Order};
+use crate::{
+    choice,
+    delivery::{
+        plan::{Delivered, Plan, Repeat, Step, Verdict},
+        reply::Reply,
+        request::{Method, Request, query, segment},
+    },
+    environment::Problem,
+    event::{Action, Event},
+    secret::Secret,
+    template, variables,
+    variables::{BaseUrl, Flag, Group},
+};
+
+choice! {
+    /// Statuses of a deployment (vendors/aviator.md, headline: the guide's list is incomplete).
+    pub enum Status {
+        /// Not begun.
+        Pending = "pending",
+        /// Under way.
+        InProgress = "in_progress",
+        /// Ended well.
+        Success = "success",
+        /// Ended badly.
+        Failure = "failure",
+        /// Being canceled.
+        Canceling = "canceling",
+        /// Canceled.
+        Canceled = "canceled",
+        /// Broken by something else than the deployment; Aviator sets it after 60 minutes without an end.
+        Error = "error",
+        /// Nobody knows.
+        Unknown = "unknown",
+    }
+}
+
+impl Status {
+    fn from_word(word: &str) -> Option<Self> {
+        serde_json::from_value(Value::from(word)).ok()
+    }
+
+    fn word(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+
+    /// Whether a deployment has ended with it, and must not be moved back by a late report.
+    fn is_final(self) -> bool {
+        matches!(self, Self::Success | Self::Failure | Self::Canceled | Self::Error)
+    }
+}
+
+variables! {
+    /// What `aviator` reads.
+    pub struct Settings, "Aviator Releases, API Reference" {
+        /// Account token, or user access token (`av_uat_…`), which expires on the date chosen for it.
+        token: Secret = "AVIATOR_API_TOKEN", required;
+        /// Name of the release project, case and spaces as in Aviator.
+        project: String = "AVIATOR_PROJECT", required;
+        /// Where Aviator's API is.
+        url: BaseUrl = "AVIATOR_API_URL", default "https://api.aviator.co";
+        /// Environment of the project, case as in Aviator.
+        environment: Option<String> = "AVIATOR_ENVIRONMENT", derived "EVENT_ENVIRONMENT";
+        /// Release candidate: the release's version and `-rc<number>`.
+        candidate: Option<String> = "AVIATOR_RELEASE_CANDIDATE", derived "the version or tag, if it ends in -rc<number>";
+        /// The GitHub repository that Aviator knows the project by, as org/name.
+        repo: Option<String> = "AVIATOR_REPO", derived "EVENT_REPO";
+        /// The commit that the release is cut at; it has to exist in that repository.
+        commit: Option<String> = "AVIATOR_COMMIT", derived "EVENT_COMMIT";
+        /// Whether cutting a release starts the build that is configured in Aviator.
+        trigger_build: Flag = "AVIATOR_TRIGGER_BUILD", default "false";
+        /// The status to report: one of Aviator's eight words.
+        status: Option<Status> = "AVIATOR_STATUS", derived "EVENT_ACTION, in Aviator's words";
+        /// Whether to roll back a frozen environment too.
+        force: Flag = "AVIATOR_FORCE", default "false";
+    }
+}
+
+/// Aviator Releases.
+pub const DESTINATION: Destination = Destination {
+    name: "aviator",
+    title: "Aviator Releases",
+    operations: &[
+        Operation::new(
+            "status",
+            "reports the status of a deployment, which is created if there is none; triggers nothing",
+        ),
+        Operation::new("release", "cuts a release candidate"),
+        Operation::new(
+            "deployment",
+            "creates a deployment, which starts the workflow that is configured in Aviator",
+        ),
+        Operation::new("rollback", "rolls the environment back to the deployment before"),
+        Operation::reading("list", "reads the environment's deployments, the newest first"),
+    ],
+    variables: &[Settings::VARIABLES],
+    credentials: &["AVIATOR_API_TOKEN"],
+    plan,
+};
+
+/// Answers that say that a gateway did not pass the request on (vendors/aviator.md 8, call 1).
+const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
+
+/// The most deployments that one page holds (vendors/aviator.md 3, call 4).
+const PAGE: &str = "100";
+
+/// A deployment that started this long before we asked for one may still be ours: clocks differ.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(60);
+
+fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
+    let settings: Settings = order.reader.read()?;
+    let event = order.event;
+    match order.operation {
+        "release" => release(&settings, event),
+        "deployment" => deployment(&settings, event),
+        "rollback" => rollback(&settings, event),
+        "list" => list(&settings, event),
+        _ => status(&settings, event),
+    }
+    .map_err(|problem| vec![problem])
+}
+
+/// Reports a status. The same one again changes nothing, but a late `in_progress` would move a finished deployment
+/// back: before it is repeated, the deployments are read (vendors/aviator.md 8, call 3).
+fn status(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let Some(status) = status_of(settings, event)? else {
+        let action = event.action()?;
+        return Ok(Plan::skip(format!("Aviator has no status for the action `{action}`")));
+    };
+    let (candidate, note) = candidate(settings, event)?;
+    let api = Rc::new(Deployments::new(settings, event, &candidate)?);
+    let body = json!({ "release_candidate_version": candidate, "status": status.word() });
+    let request = api.request(Method::Patch, "").json(&body);
+    let mut plan = Plan::new(Some(candidate), vec![report(api, request, status)]);
+    plan.notes.extend(note);
+    Ok(plan)
+}
+
+fn report(api: Rc<Deployments>, request: Request, status: Status) -> Step {
+    let step = Step::new("status", request.clone(), |reply, _| accept(reply));
+    if status.is_final() {
+        return step;
+    }
+    step.repeat(Repeat::ByWayOf(Rc::new(move || {
+        let again = report(Rc::clone(&api), request.clone(), status);
+        let candidate = api.candidate.clone();
+        api.read("is it finished", move |reply| {
+            let last = reply.and_then(|all| all.iter().find(|one| one["release_candidate_version"] == *candidate));
+            let last = last.and_then(|one| Status::from_word(one["status"].as_str()?));
+            match last {
+                Some(last) if last.is_final() => Verdict::Skipped(format!(
+                    "the deployment has ended with `{}` meanwhile; a late `{}` would move it back",
+                    last.word(),
+                    status.word()
+                )),
+                _ => Verdict::Then(again.clone()),
+            }
+        })
+    })))
+}
+
+/// The status to report; none for an action that Aviator has no word for.
+fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Problem> {
+    if let Some(status) = settings.status {
+        return Ok(Some(status));
+    }
+    let action = event.action()?;
+    // One of Aviator's own words says more than the event's: `error` is not `failure` there.
+    let own = event.action_word.as_deref().and_then(Status::from_word);
+    Ok(own.or(match action {
+        Action::Started | Action::Progressing => Some(Status::InProgress),
+        Action::Success => Some(Status::Success),
+        Action::Failure => Some(Status::Failure),
+        Action::Canceled => Some(Status::Canceled),
+        Action::Blocked => Some(Status::Pending),
+        Action::Other(_) => None,
+    }))
+}
+
+fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let (candidate, note) = candidate(settings, event)?;
+    let repo = settings.repo.as_ref().or(event.repo.as_ref());
+    let commit = settings.commit.as_ref().or(event.commit.as_ref());
+    let needed = |name: &str| Problem::new(name, "is not set, and GitLab tells nothing that could stand in");
+    let body = json!({
+        "repo": repo.ok_or_else(|| needed("AVIATOR_REPO"))?,
+        "commit": commit.ok_or_else(|| needed("AVIATOR_COMMIT"))?,
+        "trigger_build_workflow": settings.trigger_build.0,
+    });
+    let url = format!("{}/releases/{}", project(settings), segment(&candidate));
+    let request = Request::new(Method::Post, url).bearer(&settings.token).json(&body);
+    let step = Step::new("release", request, |reply, sent| {
+        // What Aviator says to a candidate that exists is not documented (vendors/aviator.md 8, call 1).
+        let complaint = reply.complaint().to_lowercase();
+        let exists = reply.status / 100 == 4 && (complaint.contains("exist") || complaint.contains("already"));
+        if sent.ambiguous && exists {
+            Verdict::Delivered(Delivered {
+                note: Some("an earlier attempt had cut it".to_owned()),
+                ..Delivered::default()
+            })
+        } else {
+            accept(reply)
+        }
+    })
+    .repeat(Repeat::Unprocessed(NOT_PASSED_ON));
+    let mut plan = Plan::new(Some(candidate), vec![step]);
+    plan.notes.extend(note);
+    Ok(plan)
+}
+
+/// Creates a deployment. Each call starts a workflow, so after an ambiguous failure the deployments are read first
+/// (vendors/aviator.md 8, call 2).
+fn deployment(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let (candidate, note) = candidate(settings, event)?;
+    let api = Rc::new(Deployments::new(settings, event, &candidate)?);
+    let asked_at = humantime::parse_rfc3339(&event.time).unwrap_or_else(|_| SystemTime::now());
+    let mut plan = Plan::new(Some(candidate), vec![create(api, asked_at)]);
+    plan.notes.extend(note);
+    Ok(plan)
+}
+
+fn create(api: Rc<Deployments>, asked_at: SystemTime) -> Step {
+    let body = json!({ "release_candidate_version": *api.candidate });
+    let request = api.request(Method::Post, "").json(&body);
+    Step::new("deployment", request, |reply, _| accept(reply)).repeat(Repeat::Asking(
+        &[],
+        Rc::new(move || {
+            let again = create(Rc::clone(&api), asked_at);
+            let candidate = api.candidate.clone();
+            api.read("was it created", move |reply| {
+                let Some(all) = reply else {
+                    return Verdict::Unavailable(
+                        "it may have been created, and Aviator does not tell; it was not sent again".to_owned(),
+                    );
+                };
+                match all
+                    .iter()
+                    .find(|one| one["release_candidate_version"] == *candidate && is_fresh(one, asked_at))
+                {
+                    Some(one) => Verdict::Delivered(Delivered {
+                        identifier: one.get("id").map(template::plain),
+                        note: Some("found among the deployments after a broken reply".to_owned()),
+                        json: None,
+                    }),
+                    None => Verdict::Then(again.clone()),
+                }
+            })
+        }),
+    ))
+}
+
+/// Whether a deployment can be the one that was asked for at `asked_at`.
+fn is_fresh(deployment: &Value, asked_at: SystemTime) -> bool {
+    match deployment["deploy_start_at"].as_str() {
+        Some(start) => humantime::parse_rfc3339_weak(start.trim_end_matches('Z'))
+            .is_ok_and(|start| start + CLOCKS_DIFFER_BY >= asked_at),
+        None => !deployment["status"]
+            .as_str()
+            .and_then(Status::from_word)
+            .is_some_and(Status::is_final),
+    }
+}
+
+/// Rolls back. A second call could roll back further, so only what was not sent is repeated (vendors/aviator.md 8,
+/// call 5).
+fn rollback(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let environment = environment(settings, event)?;
+    let url = format!("{}/rollback", environment_url(settings, &environment));
+    let request = Request::new(Method::Post, url)
+        .bearer(&settings.token)
+        .json(&json!({ "force": settings.force.0 }));
+    let step = Step::new("rollback", request, |reply, _| match reply.expect_object() {
+        Ok(deployment) => Verdict::Delivered(Delivered {
+            identifier: deployment.get("id").map(template::plain),
+            note: deployment
+                .get("release_candidate_version")
+                .map(|version| format!("back to {}", template::plain(version))),
+            json: None,
+        }),
+        Err(verdict) => verdict,
+    })
+    .repeat(Repeat::Unprocessed(&[]));
+    Ok(Plan::new(Some(environment), vec![step]))
+}
+
+fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let api = Deployments::new(settings, event, "")?;
+    let step = Step::new("list", api.request(Method::Get, &page()), |reply, _| {
+        match reply.expect_json() {
+            Ok(deployments) if deployments.is_array() => Verdict::Delivered(Delivered {
+                json: Some(deployments.clone()),
+                ..Delivered::default()
+            }),
+            Ok(_) => Verdict::Rejected(format!("answered {} with JSON that is no list", reply.status)),
+            Err(verdict) => verdict,
+        }
+    });
+    Ok(Plan::new(Some(environment(settings, event)?), vec![step.large()]))
+}
+
+/// The deployments of one environment, and the candidate that they are asked about.
+struct Deployments {
+    token: Secret,
+    url: String,
+    candidate: Rc<str>,
+}
+
+impl Deployments {
+    fn new(settings: &Settings, event: &Event, candidate: &str) -> Result<Self, Problem> {
+        let environment = environment(settings, event)?;
+        Ok(Self {
+            token: settings.token.clone(),
+            url: format!("{}/deployments", environment_url(settings, &environment)),
+            candidate: candidate.into(),
+        })
+    }
+
+    fn request(&self, method: Method, query: &str) -> Request {
+        Request::new(method, format!("{}{query}", self.url)).bearer(&self.token)
+    }
+
+    /// Reads the deployments to decide what comes next; `None` where Aviator does not show them.
+    fn read(&self, name: &'static str, decide: impl Fn(Option<&Vec<Value>>) -> Verdict + 'static) -> Step {
+        Step::new(name, self.request(Method::Get, &page()), move |reply, _| {
+            match reply.status {
+                408 | 425 | 429 | 500.. => Verdict::AsUsual,
+                _ => decide(reply.json().and_then(Value::as_array).filter(|_| reply.is_success())),
+            }
+        })
+        .large()
+    }
+}
+
+fn page() -> String {
+    query([("page", "1"), ("per_page", PAGE)])
+}
+
+/// The bodies of successful replies are not documented, and may be empty (vendors/aviator.md 3).
+fn accept(reply: &Reply) -> Verdict {
+    match reply.expect_empty_or_json() {
+        Ok(()) => Verdict::Delivered(Delivered {
+            identifier: reply.json().and_then(|body| body.get("id")).map(template::plain),
+            ..Delivered::default()
+        }),
+        Err(verdict) => verdict,
+    }
+}
+
+fn project(settings: &Settings) -> String {
+    let prefixes = ["/api/releases", "/api/v1", "/api"];
+    let path = format!("/api/releases/{}", segment(&settings.project));
+    settings.url.join(&prefixes, &path)
+}
+
+fn environment_url(settings: &Settings, environment: &str) -> String {
+    format!("{}/environments/{}", project(settings), segment(environment))
+}
+
+fn environment(settings: &Settings, event: &Event) -> Result<String, Problem> {
+    settings
+        .environment
+        .as_ref()
+        .or(event.environment.as_ref())
+        .cloned()
+        .ok_or_else(|| {
+            Problem::new(
+                "AVIATOR_ENVIRONMENT",
+                "is not set, and neither is EVENT_ENVIRONMENT; name the environment as Aviator does",
+            )
+        })
+}
+
+/// The release candidate, and what to say of it. The suffix is `-rc<number>`; the vendor's own pages also write
+/// `.rc<number>`, which is let through (vendors/aviator.md 2).
+fn candidate(settings: &Settings, event: &Event) -> Result<(String, Option<String>), Problem> {
+    let version = event.version.as_ref().filter(|version| has_suffix(version, "-rc"));
+    let Some(candidate) = settings.candidate.as_ref().or(version) else {
+        let tag = event.version.as_ref().map_or("there is no tag".to_owned(), |version| {
+            format!(
+                "the version `{}` does not end in -rc<number>",
+                template::truncate(version, 60)
+            )
+        });
+        return Err(Problem::new(
+            "AVIATOR_RELEASE_CANDIDATE",
+            format!("is not set, and {tag}; set it to the release's version and -rc<number>, as in 1.4.0-rc1"),
+        ));
+    };
+    if has_suffix(candidate, "-rc") {
+        Ok((candidate.clone(), None))
+    } else if has_suffix(candidate, ".rc") {
+        let note = format!("AVIATOR_RELEASE_CANDIDATE is {candidate}; Aviator's API reference wants -rc<number>");
+        Ok((candidate.clone(), Some(note)))
+    } else {
+        Err(Problem::new(
+            "AVIATOR_RELEASE_CANDIDATE",
+            format!(
+                "is `{}`; it has to end in -rc and a number, as in 1.4.0-rc1",
+                template::truncate(candidate, 60)
+            ),
+        ))
+    }
+}
+
+fn has_suffix(candidate: &str, suffix: &str) -> bool {
+    candidate.rsplit_once(suffix).is_some_and(|(version, number)| {
+        !version.is_empty() && !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_end_in_rc_and_a_number() {
+        for good in ["1.4.0-rc1", "2025.03.01-rc12", "a-rc1-rc2"] {
+            assert!(has_suffix(good, "-rc"), "{good}");
+        }
+        for bad in ["1.4.0", "1.4.0-rc", "1.4.0-rc1a", "-rc1", "1.4.0-RC1", "1.4.0rc1"] {
+            assert!(!has_suffix(bad, "-rc"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_eight_words() {
+        assert_eq!(Status::WORDS.len(), 8);
+        for word in Status::WORDS {
+            assert_eq!(Status::from_word(word).unwrap().word(), *word);
+        }
+    }
+
+    #[test]
+    fn a_fresh_deployment_is_ours() {
+        let asked_at = humantime::parse_rfc3339("2025-03-01T10:00:00Z").unwrap();
+        assert!(is_fresh(
+            &json!({"status": "pending", "deploy_start_at": null}),
+            asked_at
+        ));
+        assert!(is_fresh(
+            &json!({"status": "success", "deploy_start_at": "2025-03-01T09:59:30.123Z"}),
+            asked_at
+        ));
+        assert!(!is_fresh(
+            &json!({"status": "in_progress", "deploy_start_at": "2025-03-01T09:00:00Z"}),
+            asked_at
+        ));
+        assert!(!is_fresh(
+            &json!({"status": "failure", "deploy_start_at": null}),
+            asked_at
+        ));
+    }
+}

@@ -1,0 +1,95 @@
+//! CTO.ai: deployment (and other) events for its Insights. Facts: vendors/cto.md.
+
+use serde_json::{Value, json};
+
+use super::{Destination, Operation, Order};
+use crate::{
+    delivery::{
+        plan::{Plan, Repeat, Step, Verdict},
+        request::{Method, Request},
+    },
+    environment::Problem,
+    secret::Secret,
+    variables,
+    variables::{BaseUrl, Group},
+};
+
+variables! {
+    /// What `cto` reads. The names of the official template are read only where `cto` is named on the command line.
+    pub struct Settings, "CTO.ai, Collect Events via API, and its GitLab template v0.0.2" {
+        /// API token, made with `ops generate:token`.
+        token: Secret = "CTOAI_EVENTS_API_TOKEN", required, official "TOKEN";
+        /// Id of the team, shown by `ops team:info`.
+        team_id: String = "CTOAI_TEAM_ID", required, official "TEAM_ID";
+        /// Where events are sent.
+        url: BaseUrl = "CTOAI_API_URL", default "https://events.cto.ai/";
+        /// Who did it, sent as `meta.user`.
+        user: Option<String> = "CTOAI_USER", derived "EVENT_USER";
+        /// The branch, as the official template names it.
+        branch: Option<String> = "BRANCH", derived "EVENT_BRANCH", official "BRANCH";
+        /// The commit, as the official template names it.
+        commit: Option<String> = "COMMIT", derived "EVENT_COMMIT", official "COMMIT";
+        /// The repository, as the official template names it.
+        repo: Option<String> = "REPO", derived "EVENT_REPO", official "REPO";
+        /// The environment, as the official template names it.
+        environment: Option<String> = "ENVIRONMENT", derived "EVENT_ENVIRONMENT", official "ENVIRONMENT";
+        /// The image, as the official template names it.
+        image: Option<String> = "IMAGE", derived "EVENT_IMAGE", official "IMAGE";
+    }
+}
+
+/// CTO.ai.
+pub const DESTINATION: Destination = Destination {
+    name: "cto",
+    title: "CTO.ai",
+    operations: &[Operation::new(
+        "event",
+        "sends the event; every call counts as one more",
+    )],
+    variables: &[Settings::VARIABLES],
+    credentials: &["CTOAI_EVENTS_API_TOKEN"],
+    plan,
+};
+
+/// An event has no id, so nobody could tell a repetition from a second deployment: few are made (vendors/cto.md 5).
+const ATTEMPTS: u32 = 3;
+
+/// Answers that say that a gateway did not pass the event on (vendors/cto.md 5). A 500 is not among them.
+const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
+
+fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
+    let settings: Settings = order.reader.read()?;
+    let event = order.event;
+    // Any name and any action: CTO.ai stores events of unknown types too (vendors/cto.md 3).
+    let action = event.action().map_err(|problem| vec![problem])?;
+    let body = json!({
+        "team_id": settings.team_id,
+        "event_name": event.name,
+        "event_action": action.word(),
+        "repo": or(&settings.repo, &event.repo),
+        "branch": or(&settings.branch, &event.branch),
+        "commit": or(&settings.commit, &event.commit),
+        "environment": or(&settings.environment, &event.environment),
+        "image": or(&settings.image, &event.image),
+        "meta": { "user": or(&settings.user, &event.user) },
+    });
+    let request = Request::new(Method::Post, settings.url.join(&[], "/"))
+        .bearer(&settings.token)
+        .header("x-ops-mechanism", "gitlab-job")
+        .json(&body);
+    let step = Step::new("event", request, |reply, _| match reply.expect_object() {
+        Ok(_) => Verdict::delivered(),
+        Err(verdict) => verdict,
+    })
+    .repeat(Repeat::Unprocessed(NOT_PASSED_ON));
+    let mut plan = Plan::new(None, vec![step]);
+    plan.attempts = Some(ATTEMPTS);
+    Ok(plan)
+}
+
+/// What is absent is null, as in the vendor's own tested client (vendors/cto.md 2).
+fn or(own: &Option<String>, of_event: &Option<String>) -> Value {
+    own.as_ref()
+        .or(of_event.as_ref())
+        .map_or(Value::Null, |text| Value::from(text.as_str()))
+}

@@ -1,0 +1,337 @@
+//! Rely.io: entities of its software catalog, by the public API. Facts: vendors/rely.md.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::{Destination, Operation, Order};
+use crate::{
+    delivery::{
+        plan::{Delivered, Plan, Repeat, Step, Verdict},
+        reply::Reply,
+        request::{Method, Request, segment},
+    },
+    environment::Problem,
+    event::{Action, Event},
+    secret::Secret,
+    variables,
+    variables::{BaseUrl, Group, Object, type_of},
+};
+
+variables! {
+    /// What `rely` reads.
+    pub struct Settings, "Rely.io, Public API" {
+        /// API key: Data Model > Plugins > Public API > Generate an API key. A user has one: generating another revokes it.
+        token: Secret = "RELY_API_TOKEN", required;
+        /// Where Rely's API is.
+        url: BaseUrl = "RELY_API_URL", default "https://magneto.rely.io";
+        /// The blueprint of the entity.
+        blueprint: String = "RELY_BLUEPRINT", default "deployment";
+        /// The entity's id. Cut to Rely's pattern: lower case, and `.` for every character but a-z, 0-9, `_`, `-` and `.`.
+        id: Option<String> = "RELY_ENTITY_ID", derived "EVENT_ID";
+        /// The entity's title.
+        title: Option<String> = "RELY_ENTITY_TITLE", derived "EVENT_TITLE";
+        /// The entity's description.
+        description: Option<String> = "RELY_ENTITY_DESCRIPTION", optional;
+        /// The entity's properties, as a JSON object; they have to exist in the blueprint. Nulls are left out.
+        properties: Option<Object> = "RELY_PROPERTIES", derived "the fields of Rely's stock deployment blueprint";
+        /// The entity's relations, as a JSON object: `{"service": "shop"}`, or `{"service": {"value": "shop"}}`.
+        relations: Option<Object> = "RELY_RELATIONS", optional;
+    }
+}
+
+/// Rely.io.
+pub const DESTINATION: Destination = Destination {
+    name: "rely",
+    title: "Rely.io",
+    operations: &[
+        Operation::new(
+            "upsert",
+            "creates the entity, or changes the given properties and relations of the one there is",
+        ),
+        Operation::new("create", "creates the entity; one that exists is an error"),
+        Operation::new("replace", "replaces the entity: what is not given is gone"),
+        Operation::new(
+            "patch",
+            "changes the given properties and relations; an entity that is missing is an error",
+        ),
+        Operation::reading("get", "reads the entity"),
+    ],
+    variables: &[Settings::VARIABLES],
+    credentials: &["RELY_API_TOKEN"],
+    plan,
+};
+
+fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
+    let settings: Settings = order.reader.read()?;
+    check_blueprint(&settings.blueprint)?;
+    let (given, variable) = match &settings.id {
+        Some(id) => (id.as_str(), "RELY_ENTITY_ID"),
+        None => (order.event.id().map_err(|problem| vec![problem])?, "EVENT_ID"),
+    };
+    let id = cut(given);
+    if order.operation == "get" {
+        let api = Api::new(&settings, &id, &Value::Null);
+        let read = Step::new("get", api.request(Method::Get, ""), |reply, _| {
+            match reply.expect_json() {
+                Ok(entity) => Verdict::Delivered(Delivered {
+                    json: Some(entity.clone()),
+                    ..Delivered::default()
+                }),
+                Err(verdict) => verdict,
+            }
+        });
+        return Ok(Plan::new(Some(id), vec![read.large()]));
+    }
+    let entity = entity(&settings, &id, order.event)?;
+    let api = Rc::new(Api::new(&settings, &id, &entity));
+    let mut plan = match order.operation {
+        "create" => Plan::new(None, vec![api.create(false)]),
+        "replace" => Plan::new(None, vec![step("replace", api.request(Method::Put, ""))]),
+        "patch" => Plan::new(None, vec![step("patch", api.request(Method::Put, PATCH))]),
+        _ => Plan::new(None, vec![api.upsert()]).otherwise(
+            "it answers 404, for then the entity has to be created",
+            api.request(Method::Post, ""),
+        ),
+    };
+    if id != given {
+        plan.notes
+            .push(format!("{variable} was cut to Rely's pattern for ids: {id}"));
+    }
+    plan.identifier = Some(id);
+    Ok(plan)
+}
+
+/// The query that makes a PUT change only what it holds (vendors/rely.md 3).
+const PATCH: &str = "?patch=true";
+
+/// The requests about one entity.
+struct Api {
+    token: Secret,
+    entities: String,
+    entity: String,
+    body: Value,
+}
+
+impl Api {
+    fn new(settings: &Settings, id: &str, body: &Value) -> Self {
+        let entities = settings.url.join(&["/api/v1", "/api"], "/api/v1/entities");
+        Self {
+            token: settings.token.clone(),
+            entity: format!("{entities}/{}", segment(id)),
+            entities,
+            body: body.clone(),
+        }
+    }
+
+    fn request(&self, method: Method, query: &str) -> Request {
+        match method {
+            Method::Get => Request::new(method, self.entity.clone()).bearer(&self.token),
+            Method::Post => Request::new(method, self.entities.clone())
+                .bearer(&self.token)
+                .json(&self.body),
+            _ => Request::new(method, format!("{}{query}", self.entity))
+                .bearer(&self.token)
+                .json(&self.body),
+        }
+    }
+
+    /// Right whichever way the server treats a PUT of an entity that is missing: PUT; if there is none, POST; if
+    /// there is one after all, PUT once more (vendors/rely.md 3).
+    fn upsert(self: &Rc<Self>) -> Step {
+        let api = Rc::clone(self);
+        Step::new(
+            "upsert",
+            self.request(Method::Put, PATCH),
+            move |reply, _| match reply.status {
+                404 => Verdict::Then(api.create(true)),
+                _ => accept(reply),
+            },
+        )
+    }
+
+    /// A POST is not known to be idempotent: after an ambiguous failure the entity is patched instead, which is right
+    /// if the first one got through; if it did not, the 404 leads back here (vendors/rely.md 6).
+    fn create(self: &Rc<Self>, may_exist: bool) -> Step {
+        let api = Rc::clone(self);
+        let again = Rc::clone(self);
+        Step::new("create", self.request(Method::Post, ""), move |reply, _| {
+            if may_exist && exists(reply) {
+                Verdict::Then(step("upsert after all", api.request(Method::Put, PATCH)))
+            } else {
+                accept(reply)
+            }
+        })
+        .repeat(Repeat::Asking(&[], Rc::new(move || again.upsert())))
+    }
+}
+
+fn step(name: &'static str, request: Request) -> Step {
+    Step::new(name, request, |reply, _| accept(reply))
+}
+
+/// Any 2xx with the entity's JSON (vendors/rely.md 3).
+fn accept(reply: &Reply) -> Verdict {
+    match reply.expect_object() {
+        Ok(_) => Verdict::delivered(),
+        Err(verdict) => verdict,
+    }
+}
+
+/// The code of a POST of an existing entity is not documented: 409, or 400 or 422 that says so (vendors/rely.md 3, 5).
+fn exists(reply: &Reply) -> bool {
+    reply.status == 409 || (matches!(reply.status, 400 | 422) && reply.complaint().to_lowercase().contains("exist"))
+}
+
+/// The entity's JSON, without a null in it.
+fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Vec<Problem>> {
+    let one = |problem: Problem| vec![problem];
+    let title = match &settings.title {
+        Some(title) => title.as_str(),
+        None => event.title().map_err(one)?,
+    };
+    let properties = match &settings.properties {
+        Some(Object(properties)) => Value::Object(properties.clone()),
+        None => stock_properties(event, event.action().map_err(one)?),
+    };
+    let mut entity = json!({
+        "id": id,
+        "blueprintId": settings.blueprint,
+        "title": title,
+        "description": settings.description,
+        "properties": properties,
+    });
+    if let Some(Object(relations)) = &settings.relations {
+        entity["relations"] = Value::Object(wrapped(relations).map_err(one)?);
+    }
+    Ok(without_nulls(entity))
+}
+
+/// The fields of Rely's stock `deployment` blueprint (vendors/rely.md 4), each only when this event knows it: the
+/// start sends `createdAt`, the end `closedAt`, and neither overwrites the other.
+fn stock_properties(event: &Event, action: &Action) -> Value {
+    let status = match action {
+        Action::Started | Action::Progressing => "IN_PROGRESS".to_owned(),
+        Action::Success => "SUCCESS".to_owned(),
+        Action::Failure => "FAILED".to_owned(),
+        Action::Canceled => "CANCELED".to_owned(),
+        Action::Blocked => "BLOCKED".to_owned(),
+        Action::Other(word) => word.to_uppercase(),
+    };
+    json!({
+        "status": status,
+        "link": event.url,
+        "sourceCommit": event.commit,
+        "triggeredBy": event.user,
+        "createdAt": (action == &Action::Started).then_some(&event.time),
+        "closedAt": action.is_final().then(|| event.finished_at.as_ref().unwrap_or(&event.time)),
+        "duration": event.duration.filter(|_| action.is_final()),
+        "successful": action.is_final().then_some(action == &Action::Success),
+    })
+}
+
+/// Relations as Rely wants them: each an object with `value` (vendors/rely.md 2).
+fn wrapped(relations: &Map<String, Value>) -> Result<Map<String, Value>, Problem> {
+    relations
+        .iter()
+        .map(|(name, relation)| {
+            let wrapped = match relation {
+                Value::Object(members) if members.get("value") == Some(&Value::Null) => Value::Null,
+                Value::Object(members) if members.contains_key("value") => relation.clone(),
+                Value::Object(_) | Value::Bool(_) => {
+                    let what = format!(
+                        "has \"{name}\" as {}; a relation is an id, a list of ids, or {{\"value\": …}} with one of them",
+                        if relation.is_object() { "an object without \"value\"" } else { type_of(relation) }
+                    );
+                    return Err(Problem::new("RELY_RELATIONS", what));
+                }
+                Value::Null => Value::Null,
+                flat => json!({ "value": flat }),
+            };
+            Ok((name.clone(), wrapped))
+        })
+        .collect()
+}
+
+/// Nulls are left out at every depth, as Rely's own client does it (vendors/rely.md 2).
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(key, member)| (key, without_nulls(member)))
+            .collect(),
+        Value::Array(items) => items
+            .into_iter()
+            .filter(|item| !item.is_null())
+            .map(without_nulls)
+            .collect(),
+        other => other,
+    }
+}
+
+/// Makes an id fit `^([a-z0-9_.-]+)$` the way Rely's own client does it, except that `_`, which is legal, stays
+/// (vendors/rely.md 2).
+fn cut(id: &str) -> String {
+    id.to_lowercase()
+        .chars()
+        .map(|character| if is_legal(character) { character } else { '.' })
+        .collect()
+}
+
+fn is_legal(character: char) -> bool {
+    character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '_' | '.' | '-')
+}
+
+fn check_blueprint(blueprint: &str) -> Result<(), Vec<Problem>> {
+    if blueprint.chars().all(is_legal) {
+        return Ok(());
+    }
+    Err(vec![Problem::new(
+        "RELY_BLUEPRINT",
+        format!("is `{blueprint}`; a blueprint's id has only a-z, 0-9, `_`, `.` and `-`"),
+    )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_cut_as_relys_own_client_does() {
+        assert_eq!(cut("Acme/Shop #42_ü"), "acme.shop..42_.");
+        assert_eq!(cut("gitlab.repo.42-x"), "gitlab.repo.42-x");
+    }
+
+    #[test]
+    fn nulls_are_left_out_at_every_depth() {
+        assert_eq!(
+            without_nulls(json!({"a": null, "b": {"c": null, "d": [null, {"e": null}, 0]}, "f": ""})),
+            json!({"b": {"d": [{}, 0]}, "f": ""})
+        );
+    }
+
+    #[test]
+    fn relations_are_wrapped() {
+        let relations = |value: Value| wrapped(value.as_object().unwrap());
+        assert_eq!(
+            Value::Object(
+                relations(json!({"a": "x", "b": ["x", "y"], "c": {"value": "z"}, "d": null, "e": {"value": null}}))
+                    .unwrap()
+            ),
+            json!({"a": {"value": "x"}, "b": {"value": ["x", "y"]}, "c": {"value": "z"}, "d": null, "e": null})
+        );
+        assert!(
+            relations(json!({"a": {"id": "x"}}))
+                .unwrap_err()
+                .to_string()
+                .contains("without \"value\"")
+        );
+        assert!(
+            relations(json!({"a": true}))
+                .unwrap_err()
+                .to_string()
+                .contains("true or false")
+        );
+    }
+}

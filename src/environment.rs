@@ -1,0 +1,354 @@
+//! The only reader of the process's environment: it takes everything once, and cleans what is asked for.
+//!
+//! GitLab hands variables over with quirks of its own (gitlab.md 2.2 and 2.3), which end here: an empty value is no
+//! value; a variable of the *file* type arrives as a path; a reference that GitLab could not resolve arrives as the
+//! literal `$NAME`; a value that can't be masked arrives as `@b64@…`.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+/// Base64 as people paste it: either alphabet is tried, padded or not.
+const LENIENT: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+
+/// The prefix of a value in base64, as the to-be-continuous templates introduced it (gitlab.md 7).
+const BASE64_PREFIX: &str = "@b64@";
+
+/// A variable that can't be used, and what to do about it. Ends a destination, or the run, as `misconfigured`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The variable at fault, or the first of those that could mend it.
+    pub variable: String,
+    /// What is wrong and what to do, without the variable's name in front.
+    pub message: String,
+}
+
+impl Problem {
+    /// `variable` is wrong in the way that `message` says.
+    pub fn new(variable: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            variable: variable.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.variable, self.message)
+    }
+}
+
+/// Where a value came from, for `explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The variable itself.
+    Variable(String),
+    /// A file, named by the value of the variable (GitLab's *file* type) or by `NAME_FILE`.
+    File(String, PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(formatter, "variable {name}"),
+            Self::File(name, path) => write!(formatter, "file {}, named by {name}", path.display()),
+        }
+    }
+}
+
+/// A cleaned value and its origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The value: not empty, decoded, no file's path.
+    pub value: String,
+    /// The variable that holds it or names its file.
+    pub name: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// The process's variables, as they were when the program started.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    values: BTreeMap<String, Result<String, ()>>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        Self::from_variables(std::env::vars_os())
+    }
+
+    /// An environment made of `variables`. A value that is not UTF-8 is kept as such, and is an error once it is read.
+    pub fn from_variables(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let values = variables
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().map_err(drop))))
+            .collect();
+        Self { values }
+    }
+
+    /// The value of one of GitLab's predefined variables, taken as it is: a commit's title may well be `$HOME`.
+    /// Empty is unset.
+    pub fn predefined(&self, name: &str) -> Option<&str> {
+        match self.values.get(name) {
+            Some(Ok(value)) if !value.is_empty() => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Names and values of everything that is set and readable.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.as_deref().ok()?)))
+    }
+
+    /// The cleaned value of `name`, or of the file that `NAME_FILE` names.
+    ///
+    /// # Errors
+    /// A value that GitLab left as a reference, a file that can't be read, base64 that isn't, both forms at once, or
+    /// something that is not UTF-8. `secret` says that the message may not quote the value.
+    pub fn find(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
+        let file_name = format!("{name}_FILE");
+        let direct = self.text(name)?;
+        let found = match (direct, self.text(&file_name)?) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::new(
+                    name,
+                    format!("and {file_name} are both set; keep one of them"),
+                ));
+            }
+            (None, None) => return Ok(None),
+            (Some(value), None) => match gitlab_file(name, value) {
+                Some(path) => Found {
+                    value: content(name, &path)?,
+                    name: name.to_owned(),
+                    origin: Origin::File(name.to_owned(), path),
+                },
+                None => Found {
+                    value: value.to_owned(),
+                    name: name.to_owned(),
+                    origin: Origin::Variable(name.to_owned()),
+                },
+            },
+            (None, Some(path)) => {
+                reject_reference(&file_name, path, false)?;
+                Found {
+                    value: content(&file_name, Path::new(path))?,
+                    name: name.to_owned(),
+                    origin: Origin::File(file_name, path.into()),
+                }
+            }
+        };
+        reject_reference(&found.name, &found.value, secret)?;
+        let value = decoded(&found.name, found.value)?;
+        Ok((!value.is_empty()).then_some(Found { value, ..found }))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
+        match self.values.get(name) {
+            None => Ok(None),
+            Some(Ok(value)) => Ok((!value.is_empty()).then_some(value.as_str())),
+            Some(Err(())) => Err(Problem::new(
+                name,
+                "is not UTF-8 text; encode it as @b64@… if it has to be binary",
+            )),
+        }
+    }
+}
+
+/// The path of the temporary file in which the runner keeps a variable of the file type, if `value` is one: an
+/// absolute path of an existing file, named after the variable or lying in the job's `<project>.tmp` folder, where
+/// `T: "$FILE_VARIABLE"` points too (gitlab.md 2.2, 2.3). Any other path is a value like any other.
+fn gitlab_file(name: &str, value: &str) -> Option<PathBuf> {
+    let path = Path::new(value);
+    let parent = path.parent()?.file_name()?.to_str()?;
+    let is_named = path.file_name()?.to_str()? == name;
+    let is_temporary = parent.ends_with(".tmp");
+    if !path.is_absolute() || value.contains('\n') {
+        return None;
+    }
+    // Named after the variable and in the temporary folder, but gone: better a clear error than a path as a token.
+    ((is_named && is_temporary) || ((is_named || is_temporary) && path.is_file())).then(|| path.to_owned())
+}
+
+/// A file's content, less one final newline.
+fn content(name: &str, path: &Path) -> Result<String, Problem> {
+    let fail = |why: String| Problem::new(name, format!("names the file {}, which {why}", path.display()));
+    let bytes = fs::read(path).map_err(|error| fail(format!("can't be read: {error}")))?;
+    let mut text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".to_owned()))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
+}
+
+fn decoded(name: &str, value: String) -> Result<String, Problem> {
+    let Some(encoded) = value.strip_prefix(BASE64_PREFIX) else {
+        return Ok(value);
+    };
+    let encoded: String = encoded.split_ascii_whitespace().collect();
+    [&alphabet::STANDARD, &alphabet::URL_SAFE]
+        .into_iter()
+        .find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(&encoded).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| {
+            let shape = format!("{} characters", encoded.chars().count());
+            Problem::new(
+                name,
+                format!("starts with {BASE64_PREFIX}, but the {shape} behind it are no base64 of UTF-8 text"),
+            )
+        })
+}
+
+/// The variable that a literal `$NAME` or `${NAME}` refers to.
+pub fn reference(value: &str) -> Option<&str> {
+    let name = value.strip_prefix('$')?;
+    let name = match name.strip_prefix('{') {
+        Some(braced) => braced.strip_suffix('}')?,
+        None => name,
+    };
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then_some(name)
+}
+
+fn reject_reference(name: &str, value: &str, secret: bool) -> Result<(), Problem> {
+    let Some(referred) = reference(value) else {
+        return Ok(());
+    };
+    // A password may look like a reference; one in capitals is the name of a variable for all we can tell.
+    let is_conventional = !referred.bytes().any(|byte| byte.is_ascii_lowercase());
+    let what = if secret && !is_conventional {
+        "a literal reference to a variable".to_owned()
+    } else {
+        format!("literally `{value}`")
+    };
+    Err(Problem::new(
+        name,
+        format!(
+            "is {what}: GitLab had nothing to put there. The variable is undefined, or protected and this branch or \
+             tag is not, or masked away or scoped to another environment on this ref. See Settings > CI/CD > Variables"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment::from_variables(variables.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn value(variables: &[(&str, &str)], name: &str) -> Option<String> {
+        environment(variables)
+            .find(name, false)
+            .unwrap()
+            .map(|found| found.value)
+    }
+
+    fn problem(variables: &[(&str, &str)], name: &str, secret: bool) -> String {
+        environment(variables).find(name, secret).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn empty_is_unset() {
+        assert_eq!(value(&[("A", "")], "A"), None);
+        assert_eq!(value(&[], "A"), None);
+        assert_eq!(value(&[("A", "x"), ("A_FILE", "")], "A"), Some("x".into()));
+        assert_eq!(value(&[("A", "@b64@")], "A"), None);
+    }
+
+    #[test]
+    fn a_reference_that_gitlab_left_is_caught() {
+        for literal in ["$A", "${A}", "$OTHER_1", "$5"] {
+            let message = problem(&[("A", literal)], "A", true);
+            assert!(
+                message.starts_with(&format!("A is literally `{literal}`"))
+                    && message.contains("undefined, or protected"),
+                "{message}"
+            );
+        }
+        assert!(!problem(&[("A", "$ecret123")], "A", true).contains("ecret"));
+        for text in ["$A and more", "a$A", "$", "${A", "$$A", "$A-B"] {
+            assert_eq!(value(&[("A", text)], "A"), Some(text.into()));
+        }
+    }
+
+    #[test]
+    fn base64_is_decoded() {
+        assert_eq!(value(&[("A", "@b64@c8O8w58=")], "A"), Some("süß".into()));
+        assert_eq!(value(&[("A", "@b64@c8O8w58")], "A"), Some("süß".into()));
+        assert_eq!(value(&[("A", "@b64@Pz8_")], "A"), Some("???".into()));
+        let message = problem(&[("A", "@b64@s3cr*t")], "A", true);
+        assert!(
+            message.contains("6 characters") && !message.contains("s3cr"),
+            "{message}"
+        );
+        assert!(problem(&[("A", "@b64@/w==")], "A", true).contains("no base64 of UTF-8"));
+    }
+
+    #[test]
+    fn files_of_gitlab_are_read() {
+        let folder = std::env::temp_dir().join(format!("notify-event-{}-environment", std::process::id()));
+        let project = folder.join("shop.tmp");
+        fs::create_dir_all(&project).unwrap();
+        let path = |name: &str, text: &str| {
+            let path = project.join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let token = path("RELY_API_TOKEN", "first\nlast\n\n");
+        assert_eq!(
+            value(&[("RELY_API_TOKEN", &token)], "RELY_API_TOKEN"),
+            Some("first\nlast\n".into())
+        );
+        assert_eq!(
+            value(&[("TOKEN", &token)], "TOKEN"),
+            Some("first\nlast\n".into()),
+            "by way of another variable"
+        );
+        let windows = path("W", "x\r\n");
+        assert_eq!(value(&[("A_FILE", &windows)], "A"), Some("x".into()));
+        assert_eq!(value(&[("A_FILE", &path("E", "\n"))], "A"), None);
+        assert!(
+            problem(&[("A_FILE", "/does/not/exist")], "A", true).starts_with("A_FILE names the file /does/not/exist")
+        );
+        assert!(problem(&[("A_FILE", "$A_FILE")], "A", true).starts_with("A_FILE is literally"));
+        assert!(problem(&[("A_FILE", &windows), ("A", "x")], "A", true).contains("A and A_FILE are both set"));
+        let plain = folder.join("elsewhere");
+        fs::write(&plain, "content").unwrap();
+        let plain = plain.to_str().unwrap();
+        assert_eq!(
+            value(&[("A", plain)], "A"),
+            Some(plain.into()),
+            "a path that is not GitLab's is a value"
+        );
+        let gone = project.join("GONE");
+        assert!(problem(&[("GONE", gone.to_str().unwrap())], "GONE", true).contains("can't be read"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_text_is_an_error_only_when_read() {
+        use std::os::unix::ffi::OsStringExt;
+        let environment = Environment::from_variables([("A".into(), OsString::from_vec(vec![0xff]))]);
+        assert_eq!(environment.predefined("A"), None);
+        assert!(environment.find("A", true).unwrap_err().message.contains("not UTF-8"));
+        assert_eq!(environment.find("B", true), Ok(None));
+    }
+}

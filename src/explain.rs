@@ -1,0 +1,132 @@
+//! `explain`: every variable that a run reads, its value, and where that came from.
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    destinations::{self, Target},
+    environment::Environment,
+    event::EventVariables,
+    report::class::Class,
+    run::Setting,
+    settings::{Network, Policy},
+    template,
+    variables::{Default, Group, Reader, Variable, shape},
+};
+
+/// Longer values are cut, in characters.
+const SHOWN: usize = 100;
+
+/// Prints every variable that the named destinations read; with none named, those that a run would send to; if there
+/// are none, all.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
+    let setting = match Setting::read(environment) {
+        Ok(setting) => setting,
+        Err((console, _, problems)) => {
+            for problem in &problems {
+                console.line(&format!("  {}: {problem}", Class::Misconfigured.word()));
+            }
+            return Ok(Class::Misconfigured.code());
+        }
+    };
+    let (targets, problems) = setting.targets(named.to_vec());
+    for problem in &problems {
+        setting
+            .console
+            .line(&format!("  {}: {problem}", Class::Misconfigured.word()));
+    }
+    let mut text = String::new();
+    let plain = Reader {
+        environment,
+        scope: None,
+        official_names: false,
+        allow_http: true,
+    };
+    section(
+        &mut text,
+        "Delivery",
+        Policy::VARIABLES.iter().chain(Network::VARIABLES),
+        &plain,
+        &setting,
+    );
+    let of_event = Reader {
+        scope: Some(&setting.context),
+        ..plain
+    };
+    section(&mut text, "Event", EventVariables::VARIABLES, &of_event, &setting);
+    let mut shown: Vec<&str> = Vec::new();
+    for destination in destinations::ALL {
+        let of_destination: Vec<&Target> = targets
+            .iter()
+            .filter(|target| target.destination.name == destination.name)
+            .collect();
+        if !targets.is_empty() && of_destination.is_empty() || shown.contains(&destination.name) {
+            continue;
+        }
+        shown.push(destination.name);
+        let reader = Reader {
+            official_names: of_destination.iter().any(|target| target.is_named),
+            ..of_event
+        };
+        let variables = destination.variables.iter().copied().flatten();
+        section(&mut text, destination.title, variables, &reader, &setting);
+    }
+    setting
+        .console
+        .output(text.trim_end())
+        .context("standard output can't be written to")?;
+    Ok(0)
+}
+
+fn section<'a>(
+    text: &mut String,
+    title: &str,
+    variables: impl IntoIterator<Item = &'a Variable>,
+    reader: &Reader,
+    setting: &Setting,
+) {
+    *text += &format!("{title}\n");
+    for variable in variables {
+        let (value, origin) = row(variable, reader, setting);
+        *text += &format!("  {:<38} {value}  ({origin})\n", variable.name);
+    }
+    text.push('\n');
+}
+
+/// The value and its origin.
+fn row(variable: &Variable, reader: &Reader, setting: &Setting) -> (String, String) {
+    let show = |value: &str| {
+        let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
+        template::truncate(&setting.console.redactor().text(&line), SHOWN)
+    };
+    match reader.resolve(variable) {
+        Err(problem) => ("!".to_owned(), format!("misconfigured: {problem}")),
+        Ok(Some(found)) => {
+            let value = if variable.is_secret() {
+                format!("hidden, {}", shape(&found.value))
+            } else {
+                show(&found.value)
+            };
+            (
+                value,
+                found.origin.map_or("built-in".to_owned(), |origin| origin.to_string()),
+            )
+        }
+        Ok(None) => {
+            if let Some((value, origin)) = setting.context.explained_default(variable) {
+                return (show(&value), format!("from {origin}"));
+            }
+            let how = match variable.default {
+                Default::Required => "not set, and required".to_owned(),
+                Default::Derived(from) => match setting.context.explained(from) {
+                    Some(value) => return (show(&value), format!("from {from}")),
+                    None => format!("not set: {from}"),
+                },
+                Default::None | Default::Value(_) => "not set".to_owned(),
+            };
+            ("-".to_owned(), how)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! How the program behaves, whatever it sends: policy, limits and network (contract, section 5).
+
+use crate::{
+    choice,
+    secret::Secret,
+    variables,
+    variables::{Count, Flag, List, Seconds},
+};
+
+choice! {
+    /// What a failure does to the job.
+    pub enum OnError {
+        /// An exit code that the template allows: the job turns orange, the pipeline goes on.
+        Warn = "warn",
+        /// Exit code 1: the job fails.
+        Fail = "fail",
+        /// Exit code 0; the failure is still printed.
+        Ignore = "ignore",
+    }
+}
+
+choice! {
+    /// How much is printed.
+    pub enum Verbosity {
+        /// Failures, and the last line.
+        Quiet = "quiet",
+        /// A line a destination.
+        Normal = "normal",
+        /// Every attempt.
+        Debug = "debug",
+    }
+}
+
+variables! {
+    /// What may be sent, how often, and what a failure means.
+    pub struct Policy, "contract 5" {
+        /// Where to send to: `DESTINATION[:OPERATION][?]`, with commas between. Read when the command line names none.
+        destinations: Option<List> = "NOTIFY_DESTINATIONS", derived "every destination whose credentials are set";
+        /// What a failure does: `warn` exits with 75, 76 or 78, which the template allows, so that the job turns orange and the pipeline goes on; `fail` exits with 1; `ignore` exits with 0 and still prints the failure.
+        on_error: OnError = "NOTIFY_ON_ERROR", default "warn";
+        /// Seconds for the whole run: all destinations, all attempts.
+        timeout: Seconds = "NOTIFY_TIMEOUT", default "60";
+        /// Seconds for one attempt.
+        attempt_timeout: Seconds = "NOTIFY_ATTEMPT_TIMEOUT", default "10";
+        /// Attempts at one request.
+        attempts: Count = "NOTIFY_ATTEMPTS", default "5";
+        /// The actions worth sending, with commas between; others end as `skipped`.
+        only: Option<List> = "NOTIFY_ONLY", derived "all";
+        /// Print each request as curl and send nothing, as `--dry-run` does.
+        dry_run: Flag = "NOTIFY_DRY_RUN", default "false";
+        /// A folder for `receipt.json`, `receipt.env` and what was read; it is made if it is missing.
+        output_dir: Option<String> = "NOTIFY_OUTPUT_DIR", optional;
+        /// More variables that templates may read as `env.NAME`, with commas between; `*` stands for any text, and opens no credentials.
+        template_env: Option<List> = "NOTIFY_TEMPLATE_ENV", optional;
+        /// How much is printed: `quiet`, `normal` or `debug`. None of them prints a secret.
+        log: Verbosity = "NOTIFY_LOG", default "normal";
+    }
+}
+
+variables! {
+    /// The way to the services.
+    pub struct Network, "contract 5" {
+        /// More root certificates to trust beside the built-in ones: a path, or the PEM text itself.
+        ca_file: Option<String> = "NOTIFY_CA_FILE", optional;
+        /// More root certificates, under the name that OpenSSL and curl use.
+        ssl_cert_file: Option<String> = "SSL_CERT_FILE", optional;
+        /// Allow `http://` to a host that is not loopback: credentials go over that network in the clear.
+        allow_http: Flag = "NOTIFY_ALLOW_HTTP", default "false";
+        /// Proxy for https, as curl reads it; `https_proxy` wins.
+        https_proxy: Option<Secret> = "HTTPS_PROXY", optional;
+        /// Proxy for http, as curl reads it; `http_proxy` wins.
+        http_proxy: Option<Secret> = "HTTP_PROXY", optional;
+        /// Proxy for both, as curl reads it; `all_proxy` wins.
+        all_proxy: Option<Secret> = "ALL_PROXY", optional;
+        /// Hosts that no proxy is used for, as curl reads it; `no_proxy` wins.
+        no_proxy: Option<String> = "NO_PROXY", optional;
+    }
+}
