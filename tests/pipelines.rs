@@ -30,6 +30,9 @@ struct Run {
     /// More variables of the project; they replace the services' own.
     #[serde(default)]
     variables: BTreeMap<String, String>,
+    /// What a service holds before the pipeline, as its file in the sandbox documents.
+    #[serde(default)]
+    seed: BTreeMap<String, Value>,
     /// How each job that ran has ended: `passed`, `failed`, or `warned` with its exit code.
     jobs: BTreeMap<String, String>,
     /// Text that must be in a job's log.
@@ -181,6 +184,9 @@ fn scenario(name: &str) {
             variables.extend(variables_of(&sandbox, service));
         }
         variables.extend(run.variables);
+        for (service, state) in run.seed {
+            sandbox.seed(named(&service), state);
+        }
         let outcome = run_pipeline(&folder, &variables);
         let log = &outcome.log;
         assert_eq!(outcome.jobs, run.jobs, "{name}, {title}: the jobs that ran\n{log}");
@@ -246,12 +252,17 @@ macro_rules! scenarios {
 scenarios![
     after_script,
     aviator_release,
+    aviator_rollback,
     cto_guide,
+    deploy_jobs_dotenv,
     deployment_lifecycle,
     direktiv_sync_on_push,
+    direktiv_workflows,
     fail_policy,
     fan_out,
+    port_catalog,
     port_entity,
+    port_run,
     rely_lifecycle,
     wrong_token,
 ];
