@@ -225,7 +225,7 @@ pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Res
         Ok(setting) => setting,
         Err((console, on_error, problems)) => {
             for problem in &problems {
-                console.line(&format!("  {:<14} {problem}", Class::Misconfigured.word()));
+                console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
             }
             return Ok(conclude(&console, on_error, Class::Misconfigured, "nothing was sent"));
         }
@@ -256,7 +256,7 @@ pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Res
         event.as_ref().map_or("no event".to_owned(), Event::summary)
     ));
     for problem in &problems {
-        console.line(&format!("  {:<14} {problem}", Class::Misconfigured.word()));
+        console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
     }
     let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
     let mut results = Vec::new();
@@ -338,10 +338,10 @@ fn show(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>, mut
         match plan {
             Ok(plan) => {
                 for note in &plan.notes {
-                    console.info(&format!("  {label:<14} {note}"));
+                    console.info(&format!("  {label:<18} {note}"));
                 }
                 match &plan.skip {
-                    Some(reason) => console.info(&format!("  {label:<14} {}: {reason}", Class::Skipped.word())),
+                    Some(reason) => console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word())),
                     None => {
                         let is_first = !logged_in.contains(&target.destination.name);
                         console
@@ -353,7 +353,7 @@ fn show(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>, mut
             }
             Err(problems) => {
                 for problem in problems {
-                    console.line(&format!("  {label:<14} {}: {problem}", Class::Misconfigured.word()));
+                    console.line(&format!("  {label:<18} {}: {problem}", Class::Misconfigured.word()));
                 }
                 if !target.is_optional {
                     classes.push(Class::Misconfigured);
@@ -421,7 +421,7 @@ fn deliver(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>) 
                 let outcome = match plan {
                     Ok(plan) => {
                         for note in &plan.notes {
-                            console.info(&format!("  {label:<14} {note}"));
+                            console.info(&format!("  {label:<18} {note}"));
                         }
                         courier.deliver(&label, plan, &session).await
                     }
@@ -484,7 +484,7 @@ fn report(console: &Console, target: &Target, outcome: &Outcome) {
         .map(|detail| format!(": {detail}"))
         .unwrap_or_default();
     let line = format!(
-        "  {:<14} {}{optional}{facts}{detail}",
+        "  {:<18} {}{optional}{facts}{detail}",
         target.label(),
         outcome.class.word()
     );

@@ -314,6 +314,7 @@ impl Trip<'_> {
                     None => said,
                 },
             )),
+            401 | 403 => Err(Ended(Class::Rejected, format!("{said}{}", credentials_hint(&step)))),
             _ => Err(Ended(Class::Rejected, said)),
         }
     }
@@ -445,6 +446,18 @@ impl Trip<'_> {
             count.attempts -= 1;
         }
     }
+}
+
+/// Which variables hold what the service did not accept.
+fn credentials_hint(step: &Step) -> String {
+    let variables = step.request.secrets();
+    if variables.is_empty() {
+        return String::new();
+    }
+    format!(
+        ". Check {}: expired, revoked, of another instance, or without the permission for this",
+        variables.join(" and ")
+    )
 }
 
 /// The pause before attempt `attempts + 1`: full jitter, so that the jobs of a whole instance don't come back at once.

@@ -168,12 +168,28 @@ impl Request {
         self.header("Content-Type", content_type)
     }
 
+    /// The variables whose credentials this carries, each once.
+    pub fn secrets(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for part in self.texts().flat_map(|text| &text.0) {
+            if let Part::Secret(secret, _) = part
+                && !names.contains(&secret.variable())
+            {
+                names.push(secret.variable());
+            }
+        }
+        names
+    }
+
     /// The name of the credential that a login has to yield before this can be sent.
     pub fn learns(&self) -> Option<&'static str> {
+        self.texts().find_map(Text::learns)
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &Text> {
         std::iter::once(&self.url)
             .chain(self.headers.iter().map(|(_, value)| value))
             .chain(&self.body)
-            .find_map(Text::learns)
     }
 }
 

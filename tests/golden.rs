@@ -1,0 +1,274 @@
+//! Golden requests: for every destination, operation and action exactly what is sent, kept in `tests/golden/`.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
+
+mod support;
+
+use std::{env, fs, path::Path};
+
+use sandbox::{Options, Sandbox, Service};
+use serde_json::{Value, json};
+use support::{golden_form, notify};
+
+/// One case: what is run, and in which environment beyond the usual one.
+struct Case {
+    name: &'static str,
+    /// Runs one after the other against the same sandbox; all but the last prepare.
+    runs: Runs,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+type Runs = &'static [&'static [&'static str]];
+type Variables = &'static [(&'static str, &'static str)];
+
+fn case(name: &'static str, runs: Runs, variables: Variables) -> Case {
+    Case {
+        name,
+        runs,
+        variables: variables.to_vec(),
+    }
+}
+
+/// Runs each case on a sandbox of its own, and compares what its last run sent with the golden file.
+fn check(service: Service, options: &Options, cases: &[Case]) {
+    let mut wrong = Vec::new();
+    for case in cases {
+        let sandbox = Sandbox::start_with(options.clone());
+        let mut before = 0;
+        let (last, preparing) = case.runs.split_last().expect("a case runs something");
+        for arguments in preparing {
+            notify(arguments)
+                .at(&sandbox)
+                .vars(case.variables.iter().copied())
+                .run()
+                .exits(0);
+            before = sandbox.requests_to(service).len();
+        }
+        let ran = notify(last).at(&sandbox).vars(case.variables.iter().copied()).run();
+        let requests: Vec<Value> = sandbox.requests_to(service)[before..]
+            .iter()
+            .map(|request| golden_form(request, &sandbox))
+            .collect();
+        let sent = json!({ "run": last, "variables": variables(case), "exit": ran.code, "requests": requests });
+        let text = format!("{sent:#}\n");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(service.name())
+            .join(format!("{}.json", case.name));
+        if env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(path.parent().expect("a golden file has a folder")).expect("the folder can be made");
+            fs::write(&path, &text).expect("a golden file can be written");
+        }
+        let golden = fs::read_to_string(&path).unwrap_or_default();
+        if golden != text {
+            wrong.push(format!(
+                "{}: sent\n{text}\nbut the golden file says\n{golden}\n{}",
+                path.display(),
+                ran.stderr
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn variables(case: &Case) -> Value {
+    case.variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Each action as a case of the same operation: the contract's words, mostly by a synonym, and one of another event.
+fn actions(runs: Runs, variables: Variables) -> Vec<Case> {
+    const ACTIONS: &[(&str, (&str, &str))] = &[
+        ("started", ("EVENT_ACTION", "started")),
+        ("progressing", ("EVENT_ACTION", "running")),
+        ("success", ("EVENT_ACTION", "succeeded")),
+        ("failure", ("EVENT_ACTION", "failed")),
+        ("canceled", ("EVENT_ACTION", "cancelled")),
+        ("blocked", ("EVENT_ACTION", "blocked")),
+        ("other", ("EVENT_ACTION", "merge")),
+    ];
+    let with = |(name, action): &(&'static str, (&'static str, &'static str))| {
+        let mut case = case(name, runs, variables);
+        case.variables.push(*action);
+        case
+    };
+    ACTIONS.iter().map(with).collect()
+}
+
+const PROPERTIES: &str = r#"{"status": "a \"quote\", a \\ and\na line", "link": "{{ event.url }}", "duration": 12.50, "successful": "{{ event.attempt }}", "failureReason": null}"#;
+
+#[test]
+fn rely() {
+    let options = Options::default();
+    check(
+        Service::Rely,
+        &options,
+        &actions(&[&["rely"]], &[("EVENT_ENVIRONMENT", "production")]),
+    );
+    check(
+        Service::Rely,
+        &options,
+        &[
+            case(
+                "create",
+                &[&["rely:create"]],
+                &[
+                    ("RELY_ENTITY_ID", "Acme/Shop #42"),
+                    ("RELY_ENTITY_TITLE", "{{ env.CI_COMMIT_TITLE }}"),
+                ],
+            ),
+            case("create-twice", &[&["rely:create"], &["rely:create"]], &[]),
+            case(
+                "replace",
+                &[&["rely"], &["rely:replace"]],
+                &[("RELY_PROPERTIES", r#"{"status": "X"}"#)],
+            ),
+            case(
+                "patch",
+                &[&["rely"], &["rely:patch"]],
+                &[("RELY_ENTITY_DESCRIPTION", "multi\nline \"🚀\"")],
+            ),
+            case("get", &[&["rely"], &["rely:get"]], &[]),
+            case("get-missing", &[&["rely:get"]], &[]),
+            case(
+                "relations",
+                &[&["rely"]],
+                &[(
+                    "RELY_RELATIONS",
+                    r#"{"service": "shop.service", "targetEnvironment": {"value": ["prod.environment"]}}"#,
+                )],
+            ),
+            case("unknown-property", &[&["rely"]], &[("RELY_PROPERTIES", PROPERTIES)]),
+        ],
+    );
+    let put_is_no_upsert = Options {
+        rely_put_creates: false,
+        rely_duplicate: 422,
+        ..Options::default()
+    };
+    check(
+        Service::Rely,
+        &put_is_no_upsert,
+        &[case("upsert-by-post", &[&["rely"]], &[])],
+    );
+}
+
+#[test]
+fn cto() {
+    check(
+        Service::Cto,
+        &Options::default(),
+        &actions(&[&["cto"]], &[("EVENT_ENVIRONMENT", "production")]),
+    );
+    check(
+        Service::Cto,
+        &Options::default(),
+        &[
+            case(
+                "official-names",
+                &[&["cto"]],
+                &[
+                    ("CTOAI_EVENTS_API_TOKEN", ""),
+                    ("CTOAI_TEAM_ID", ""),
+                    ("TOKEN", "cto-sandbox-51c0d7e6fa"),
+                    ("TEAM_ID", "02f71e12-5b1d-4c4c-8a8a-956b425e5bee"),
+                    ("BRANCH", "b\"\\"),
+                    ("COMMIT", "c0ffee"),
+                    ("REPO", "r/r"),
+                    ("ENVIRONMENT", "e"),
+                    ("IMAGE", "registry.example.com/acme/shop:1.4.2"),
+                    ("USER", "root"),
+                ],
+            ),
+            case("user", &[&["cto"]], &[("CTOAI_USER", "{{ event.user | upper }}")]),
+            case(
+                "nothing-known",
+                &[&["cto"]],
+                &[
+                    ("CI_PROJECT_PATH", ""),
+                    ("CI_COMMIT_BRANCH", ""),
+                    ("CI_COMMIT_REF_NAME", ""),
+                    ("CI_COMMIT_SHA", ""),
+                    ("GITLAB_USER_LOGIN", ""),
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn aviator() {
+    const RELEASED: &[&[&str]] = &[&["aviator:release"], &["aviator"]];
+    check(
+        Service::Aviator,
+        &Options::default(),
+        &actions(
+            RELEASED,
+            &[("EVENT_ENVIRONMENT", "production"), ("CI_COMMIT_TAG", "1.4.0-rc1")],
+        ),
+    );
+    check(
+        Service::Aviator,
+        &Options::default(),
+        &[
+            case(
+                "release",
+                &[&["aviator:release"]],
+                &[
+                    ("AVIATOR_RELEASE_CANDIDATE", "2025.03.01-rc2"),
+                    ("AVIATOR_TRIGGER_BUILD", "true"),
+                    ("AVIATOR_REPO", "acme/shop"),
+                ],
+            ),
+            case(
+                "release-of-another-repository",
+                &[&["aviator:release"]],
+                &[("AVIATOR_RELEASE_CANDIDATE", "1-rc1"), ("AVIATOR_REPO", "acme/other")],
+            ),
+            case(
+                "deployment",
+                &[&["aviator:release"], &["aviator:deployment"]],
+                &[
+                    ("AVIATOR_RELEASE_CANDIDATE", "1-rc1"),
+                    ("AVIATOR_ENVIRONMENT", "staging"),
+                ],
+            ),
+            case(
+                "deployment-without-release",
+                &[&["aviator:deployment"]],
+                &[
+                    ("AVIATOR_RELEASE_CANDIDATE", "1-rc1"),
+                    ("AVIATOR_ENVIRONMENT", "staging"),
+                ],
+            ),
+            case(
+                "rollback-without-deployment",
+                &[&["aviator:rollback"]],
+                &[("AVIATOR_ENVIRONMENT", "staging"), ("AVIATOR_FORCE", "true")],
+            ),
+            case("list", &[&["aviator:list"]], &[("EVENT_ENVIRONMENT", "production")]),
+            case(
+                "own-word",
+                RELEASED,
+                &[
+                    ("EVENT_ENVIRONMENT", "production"),
+                    ("CI_COMMIT_TAG", "1.4.0-rc1"),
+                    ("EVENT_ACTION", "error"),
+                ],
+            ),
+            case(
+                "own-status",
+                RELEASED,
+                &[
+                    ("EVENT_ENVIRONMENT", "production"),
+                    ("CI_COMMIT_TAG", "1.4.0-rc1"),
+                    ("AVIATOR_STATUS", "canceling"),
+                    ("EVENT_ACTION", ""),
+                ],
+            ),
+        ],
+    );
+}

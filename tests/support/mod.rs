@@ -1,0 +1,201 @@
+//! The harness of the black-box tests: the real binary, in the environment of a GitLab job, against the sandbox.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{fs, path::PathBuf, process::Output};
+
+use assert_cmd::Command;
+use sandbox::{Recorded, Sandbox, Service};
+use serde_json::{Value, json};
+
+/// A branch as people really name them.
+pub const UGLY_BRANCH: &str = "fix/\"quoted\" \\ ünïcode";
+
+/// What GitLab sets in every job of the pipeline that the tests pretend to be in.
+pub const GITLAB: &[(&str, &str)] = &[
+    ("GITLAB_CI", "true"),
+    ("CI_SERVER_URL", "https://gitlab.example.com"),
+    ("CI_PROJECT_ID", "42"),
+    ("CI_PROJECT_PATH", "acme/shop"),
+    ("CI_PROJECT_PATH_SLUG", "acme-shop"),
+    ("CI_PROJECT_URL", "https://gitlab.example.com/acme/shop"),
+    ("CI_PIPELINE_ID", "8812"),
+    (
+        "CI_PIPELINE_URL",
+        "https://gitlab.example.com/acme/shop/-/pipelines/8812",
+    ),
+    ("CI_COMMIT_SHA", "9f2c1e7d0b4a5c6d7e8f90123456789abcdef012"),
+    ("CI_COMMIT_REF_NAME", UGLY_BRANCH),
+    ("CI_COMMIT_BRANCH", UGLY_BRANCH),
+    ("CI_COMMIT_TITLE", "Say \"hello\" to $USER \\ and 🚀"),
+    ("CI_JOB_ID", "991"),
+    ("CI_JOB_NAME", "notify"),
+    ("CI_JOB_TOKEN", "glcbt-64_job-token-value"),
+    ("GITLAB_USER_LOGIN", "dana"),
+];
+
+/// One call of the binary.
+pub struct Run {
+    command: Command,
+}
+
+/// What came of it.
+pub struct Ran {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// The binary with these arguments, in a GitLab job whose action is `success`, with nothing else in its environment.
+pub fn notify(arguments: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_notify-event"));
+    command.args(arguments).env_clear().envs(GITLAB.iter().copied());
+    Run { command }
+        .var("EVENT_ACTION", "success")
+        // Failures are tried again at once or not at all, unless a test says otherwise.
+        .var("NOTIFY_TIMEOUT", "20")
+        .var("NOTIFY_ATTEMPT_TIMEOUT", "5")
+}
+
+impl Run {
+    /// With a variable.
+    pub fn var(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// With several variables.
+    pub fn vars<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
+    /// Without a variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// With everything that leads to `sandbox`.
+    pub fn at(mut self, sandbox: &Sandbox) -> Self {
+        self.command.envs(sandbox.variables());
+        self
+    }
+
+    /// In a folder.
+    pub fn within(mut self, folder: &std::path::Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(mut self) -> Ran {
+        let Output { status, stdout, stderr } = self.command.output().expect("the binary runs");
+        Ran {
+            code: status.code().expect("the binary is not killed"),
+            stdout: String::from_utf8(stdout).expect("standard output is UTF-8"),
+            stderr: String::from_utf8(stderr).expect("standard error is UTF-8"),
+        }
+    }
+}
+
+impl Ran {
+    /// Checks the exit code, and shows everything if it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "\nstdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Checks that standard error holds a text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
+        self
+    }
+
+    /// Checks that neither output holds a text.
+    #[track_caller]
+    pub fn hides(self, text: &str) -> Self {
+        let all = format!("{}{}", self.stdout, self.stderr);
+        assert!(!all.contains(text), "{text:?} is in:\n{all}");
+        self
+    }
+}
+
+/// A new folder for one test.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    if folder.exists() {
+        fs::remove_dir_all(&folder).expect("an old folder can be removed");
+    }
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
+/// The JSON in a file.
+#[track_caller]
+pub fn json_of(path: &std::path::Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display()))
+}
+
+/// The bodies that a service received, in order.
+pub fn bodies(sandbox: &Sandbox, service: Service) -> Vec<Value> {
+    sandbox.requests_to(service).iter().map(Recorded::json).collect()
+}
+
+/// What a request looks like in a golden file: everything that is sent, credentials and times by name.
+pub fn golden_form(request: &Recorded, sandbox: &Sandbox) -> Value {
+    let headers: serde_json::Map<String, Value> = request
+        .headers
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length" | "accept" | "user-agent"))
+        .map(|(name, value)| (name.clone(), Value::from(named(value, sandbox))))
+        .collect();
+    let body = match request.json() {
+        Value::Null => Value::from(String::from_utf8_lossy(&request.body)),
+        body => normal(body, sandbox),
+    };
+    let query = if request.query.is_empty() {
+        String::new()
+    } else {
+        format!("?{}", request.query)
+    };
+    json!({
+        "request": format!("{} {}{query}", request.method, request.path),
+        "headers": headers,
+        "body": body,
+        "answered": request.status,
+    })
+}
+
+fn named(text: &str, sandbox: &Sandbox) -> String {
+    let mut text = text.to_owned();
+    for (name, value) in sandbox.variables() {
+        let is_credential = ["TOKEN", "SECRET", "CLIENT_ID"].iter().any(|word| name.contains(word));
+        if is_credential {
+            text = text.replace(&value, &format!("${name}"));
+        }
+    }
+    text
+}
+
+fn normal(value: Value, sandbox: &Sandbox) -> Value {
+    match value {
+        Value::String(text) if is_time(&text) => "<time>".into(),
+        Value::String(text) => named(&text, sandbox).into(),
+        Value::Array(items) => items.into_iter().map(|item| normal(item, sandbox)).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(key, member)| (key, normal(member, sandbox)))
+            .collect(),
+        other => other,
+    }
+}
+
+fn is_time(text: &str) -> bool {
+    text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T'
+}
