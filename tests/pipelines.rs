@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use gitlab::{Project, REPOSITORY, script, text};
-use sandbox::{Sandbox, Service};
+use sandbox::{DirektivVersion, Options, Sandbox, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,9 @@ struct Run {
     /// More variables of the project; they replace the services' own.
     #[serde(default)]
     variables: BTreeMap<String, String>,
+    /// Which Direktiv the sandbox is: `v0.7` as when its guide was written, else today's.
+    #[serde(default)]
+    direktiv: Option<String>,
     /// What a service holds before the pipeline, as its file in the sandbox documents.
     #[serde(default)]
     seed: BTreeMap<String, Value>,
@@ -178,7 +181,13 @@ fn scenario(name: &str) {
     let runs: BTreeMap<String, Run> =
         serde_saphyr::from_str(&expectations).unwrap_or_else(|error| panic!("{name}: {error}"));
     for (title, run) in runs {
-        let sandbox = Sandbox::start();
+        let mut options = Options::default();
+        match run.direktiv.as_deref() {
+            None => {}
+            Some("v0.7") => options.direktiv_version = DirektivVersion::V0_7,
+            Some(other) => panic!("{name}, {title}: no Direktiv {other}"),
+        }
+        let sandbox = Sandbox::start_with(options);
         let mut variables: BTreeMap<String, String> = BTreeMap::new();
         for service in &run.services {
             variables.extend(variables_of(&sandbox, service));
@@ -256,6 +265,7 @@ scenarios![
     cto_guide,
     deploy_jobs_dotenv,
     deployment_lifecycle,
+    direktiv_sync_now,
     direktiv_sync_on_push,
     direktiv_workflows,
     fail_policy,

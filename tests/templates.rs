@@ -308,12 +308,24 @@ fn the_catalog_lists_the_same_hidden_jobs() {
     let text = fs::read_to_string(Path::new(REPOSITORY).join("catalog.yml")).expect("catalog.yml");
     let catalog: Value = serde_saphyr::from_str(&text).expect("YAML");
     let component = &catalog["components"][0];
-    let listed: Vec<&str> =
-        component["hidden-jobs"].as_array().into_iter().flatten().filter_map(|job| job["name"].as_str()).collect();
+    let listed: Vec<&str> = component["hidden-jobs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|job| job["name"].as_str())
+        .collect();
     assert_eq!(listed, HIDDEN_JOBS.map(|(name, _)| name));
-    for (job, (name, command)) in component["hidden-jobs"].as_array().into_iter().flatten().zip(HIDDEN_JOBS) {
+    for (job, (name, command)) in component["hidden-jobs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .zip(HIDDEN_JOBS)
+    {
         let runs = job["runs"].as_str().unwrap_or_default();
-        assert!(command.ends_with(runs), "{name} runs {command:?}, the catalog says {runs:?}");
+        assert!(
+            command.ends_with(runs),
+            "{name} runs {command:?}, the catalog says {runs:?}"
+        );
     }
     for component in catalog["components"].as_array().into_iter().flatten() {
         let file = component["file"].as_str().unwrap_or_default();
