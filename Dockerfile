@@ -12,31 +12,43 @@
 # grep, ls, id, sleep, date, awk here and there.
 ARG BASE=busybox:1.37.0-musl
 ARG RUST=rust:1.95-alpine
-# Which stage the binaries come from: `compiled` or `prebuilt`. The other one is not built.
+# Where the binaries come from: `compiled` or `prebuilt`. Stages that aren't needed are not built.
 ARG BINARIES=compiled
 
-FROM ${RUST} AS compiled
+FROM ${RUST} AS source
 RUN apk add --no-cache gcc musl-dev
 WORKDIR /source
 COPY . .
+
 # Alpine's own target is musl, and static.
+FROM source AS compiled
+ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
-    --mount=type=cache,target=/source/target,sharing=locked \
-    cargo build --release --locked -p notify-event -p notify-event-sandbox \
-    && mkdir /binaries \
-    && cp target/release/notify-event target/release/notify-event-sandbox /binaries/ \
+    --mount=type=cache,target=/source/target,id=target-${TARGETARCH},sharing=locked \
+    cargo build --release --locked -p notify-event \
+    && install -D target/release/notify-event /binaries/notify-event \
     && echo "notify-event: $(stat -c %s /binaries/notify-event) bytes, $(gzip -9 </binaries/notify-event | wc -c) compressed"
+
+FROM source AS compiled-sandbox
+ARG TARGETARCH
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/source/target,id=target-${TARGETARCH},sharing=locked \
+    cargo build --release --locked -p notify-event-sandbox \
+    && install -D target/release/notify-event-sandbox /binaries/notify-event-sandbox
 
 FROM scratch AS prebuilt
 ARG TARGETARCH
 COPY .work/dist/${TARGETARCH}/ /binaries/
 
+FROM prebuilt AS prebuilt-sandbox
+
 # COPY --from takes no build argument, a stage's name does.
 FROM ${BINARIES} AS binaries
+FROM ${BINARIES}-sandbox AS sandbox-binaries
 
 # The services' strict stand-ins, for `services:` in a pipeline and for trying things out.
 FROM ${BASE} AS sandbox
-COPY --from=binaries /binaries/notify-event-sandbox /usr/local/bin/notify-event-sandbox
+COPY --from=sandbox-binaries /binaries/notify-event-sandbox /usr/local/bin/notify-event-sandbox
 USER 65534:65534
 EXPOSE 8080
 CMD ["notify-event-sandbox", "--serve", "--listen", "0.0.0.0:8080"]
