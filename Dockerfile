@@ -26,7 +26,7 @@ ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/source/target,id=target-${TARGETARCH},sharing=locked \
     cargo build --release --locked -p notify-event \
-    && install -D target/release/notify-event /binaries/notify-event \
+    && mkdir /binaries && cp target/release/notify-event /binaries/ \
     && echo "notify-event: $(stat -c %s /binaries/notify-event) bytes, $(gzip -9 </binaries/notify-event | wc -c) compressed"
 
 FROM source AS compiled-sandbox
@@ -34,7 +34,7 @@ ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/source/target,id=target-${TARGETARCH},sharing=locked \
     cargo build --release --locked -p notify-event-sandbox \
-    && install -D target/release/notify-event-sandbox /binaries/notify-event-sandbox
+    && mkdir /binaries && cp target/release/notify-event-sandbox /binaries/
 
 FROM scratch AS prebuilt
 ARG TARGETARCH
