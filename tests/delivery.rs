@@ -1,0 +1,901 @@
+//! What becomes of an event when a service, or the way to it, fails: classes, exit codes, repetitions, limits.
+
+mod support;
+
+use std::{
+    net::TcpListener,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use sandbox::{Fault, Options, Sandbox, Service};
+use serde_json::json;
+use support::{Ran, Run, asked, methods, notify, wait_until};
+
+/// A candidate that Aviator takes.
+const CANDIDATE: (&str, &str) = ("AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc1");
+/// An environment that the stand-in of Aviator has.
+const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
+/// Without a pause: what is measured is whether something is repeated, not how long that waits.
+const AT_ONCE: (&str, &str) = ("retry-after", "0");
+
+/// The usual call, at a sandbox, with an environment and a candidate.
+fn run(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+    notify(arguments).at(sandbox).vars([CANDIDATE, PRODUCTION])
+}
+
+/// A sandbox in which the candidate is released.
+fn released() -> Sandbox {
+    released_with(Options::default())
+}
+
+fn released_with(options: Options) -> Sandbox {
+    let sandbox = Sandbox::start_with(options);
+    sandbox.seed(
+        Service::Aviator,
+        json!({"releases": {CANDIDATE.1: {"repo": "acme/shop", "commit": "9f2c1e7d0b"}}}),
+    );
+    sandbox
+}
+
+/// A status that asks to be tried again at once.
+fn status(code: u16) -> Fault {
+    Fault::status_with(code, AT_ONCE.0, AT_ONCE.1)
+}
+
+/// Status of the newest deployment to production.
+fn deployed(sandbox: &Sandbox) -> String {
+    let state = sandbox.state(Service::Aviator);
+    let status = &state["environments"]["production"]["deployments"][0]["status"];
+    status.as_str().unwrap_or_default().to_owned()
+}
+
+fn workflows(sandbox: &Sandbox) -> u64 {
+    let state = sandbox.state(Service::Aviator);
+    let count = &state["environments"]["production"]["triggered_workflows"];
+    count.as_u64().expect("a number")
+}
+
+fn cto_events(sandbox: &Sandbox) -> usize {
+    let state = sandbox.state(Service::Cto);
+    state["events"].as_array().expect("a list").len()
+}
+
+fn entities(sandbox: &Sandbox) -> usize {
+    let state = sandbox.state(Service::Rely);
+    state["entities"].as_object().expect("an object").len()
+}
+
+// Classes, exit codes and policies
+
+#[test]
+fn each_class_exits_as_the_policy_says() {
+    let unavailable = || status(503);
+    let rejected = || Fault::Status {
+        code: 400,
+        headers: Vec::new(),
+        body: r#"{"detail":"the vendor's own words"}"#.to_owned(),
+    };
+    type Case<'a> = (&'a str, Option<Fault>, &'a [(&'a str, &'a str)], i32, &'a str);
+    let cases: &[Case] = &[
+        ("sent", None, &[], 0, "sent"),
+        (
+            "skipped",
+            None,
+            &[("NOTIFY_ONLY", "failure")],
+            0,
+            "NOTIFY_ONLY=failure leaves success out",
+        ),
+        (
+            "unavailable",
+            Some(unavailable()),
+            &[("NOTIFY_ATTEMPTS", "1")],
+            75,
+            "answered 503",
+        ),
+        ("rejected", Some(rejected()), &[], 76, "the vendor's own words"),
+        (
+            "misconfigured",
+            None,
+            &[("RELY_API_TOKEN", "")],
+            78,
+            "RELY_API_TOKEN is not set",
+        ),
+    ];
+    for (class, fault, variables, code, words) in cases {
+        let policies = [
+            (None, *code),
+            (Some("warn"), *code),
+            (Some("fail"), i32::from(*code != 0)),
+            (Some("ignore"), 0),
+        ];
+        for (policy, code) in policies {
+            let sandbox = Sandbox::start();
+            if let Some(fault) = fault {
+                sandbox.fail(Service::Rely, 1, fault.clone());
+            }
+            let ran = run(&sandbox, &["rely"])
+                .vars(variables.iter().copied())
+                .var("NOTIFY_ON_ERROR", policy.unwrap_or_default())
+                .run()
+                .exits(code)
+                .says_of("rely", class)
+                .says_of("rely", words);
+            assert!(ran.last_line().contains(&format!("exit {code}")), "{}", ran.last_line());
+        }
+    }
+}
+
+#[test]
+fn an_optional_destination_is_tried_and_reported_and_never_changes_the_exit_code() {
+    let misconfigured = ("RELY_PROPERTIES", "{");
+    for (fault, variable, class) in [
+        (Some(Fault::status(400)), None, "rejected"),
+        (Some(status(503)), None, "unavailable"),
+        (None, Some(misconfigured), "misconfigured"),
+    ] {
+        for policy in ["warn", "fail"] {
+            let sandbox = Sandbox::start();
+            if let Some(fault) = &fault {
+                sandbox.fail(Service::Rely, 9, fault.clone());
+            }
+            run(&sandbox, &["rely?", "cto"])
+                .vars(variable)
+                .var("NOTIFY_ON_ERROR", policy)
+                .run()
+                .exits(0)
+                .says_of("rely", &format!("{class}, optional"))
+                .says_of("cto", "sent");
+            assert_eq!(cto_events(&sandbox), 1);
+        }
+    }
+    // The same by variable, and another's failure still counts.
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Rely, 9, Fault::status(400));
+    sandbox.fail(Service::Cto, 9, Fault::status(500));
+    run(&sandbox, &[])
+        .var("NOTIFY_DESTINATIONS", "rely:create?, cto")
+        .run()
+        .exits(75)
+        .says_of("rely:create", "rejected, optional")
+        .says_of("cto", "unavailable");
+}
+
+#[test]
+fn of_several_failures_the_highest_code_wins() {
+    for (rely, cto, candidate, code) in [
+        (Some(500), None, "1-rc1", 75),
+        (Some(500), Some(400), "1-rc1", 76),
+        (Some(400), Some(500), "1-rc1", 76),
+        (Some(500), Some(400), "no candidate", 78),
+        (None, None, "no candidate", 78),
+    ] {
+        let sandbox = Sandbox::start();
+        for (service, code) in [(Service::Rely, rely), (Service::Cto, cto)] {
+            if let Some(code) = code {
+                sandbox.fail(service, 1, Fault::status(code));
+            }
+        }
+        run(&sandbox, &["rely", "cto", "aviator:release"])
+            .var("AVIATOR_RELEASE_CANDIDATE", candidate)
+            .var("NOTIFY_ATTEMPTS", "1")
+            .run()
+            .exits(code);
+    }
+}
+
+// What may be repeated
+
+/// Every operation that can be repeated whatever happened, and the methods of its requests.
+const FREE: &[(&str, Service, &str)] = &[
+    ("rely", Service::Rely, "PUT"),
+    ("rely:replace", Service::Rely, "PUT"),
+    ("rely:patch", Service::Rely, "PUT"),
+    ("rely:get", Service::Rely, "GET"),
+    ("aviator", Service::Aviator, "PATCH"),
+    ("aviator:list", Service::Aviator, "GET"),
+];
+
+#[test]
+fn what_changes_nothing_when_repeated_is_repeated_after_every_passing_failure() {
+    for (operation, service, method) in FREE {
+        let sandbox = released();
+        run(&sandbox, &["rely"]).run().exits(0);
+        let before = sandbox.requests_to(*service).len();
+        let codes = [408, 425, 429, 500, 502, 503, 504, 599];
+        for code in codes {
+            sandbox.fail(*service, 1, status(code));
+        }
+        run(&sandbox, &[operation])
+            .var("NOTIFY_ATTEMPTS", "20")
+            .run()
+            .exits(0)
+            .says_of(operation, "sent");
+        let requests = &sandbox.requests_to(*service)[before..];
+        assert_eq!(requests.len(), codes.len() + 1, "{operation}");
+        assert!(requests.iter().all(|request| request.method == *method), "{operation}");
+        let bodies: Vec<_> = requests.iter().map(|request| request.body.clone()).collect();
+        assert!(
+            bodies.windows(2).all(|pair| pair[0] == pair[1]),
+            "{operation} repeats what it sent"
+        );
+    }
+}
+
+#[test]
+fn what_changes_nothing_when_repeated_is_repeated_after_a_broken_connection() {
+    for (operation, service, _) in FREE {
+        for fault in [Fault::Reset, Fault::ProcessThenReset, Fault::Truncate] {
+            let sandbox = released();
+            run(&sandbox, &["rely"]).run().exits(0);
+            let before = sandbox.requests_to(*service).len();
+            sandbox.fail(*service, 1, fault.clone());
+            run(&sandbox, &[operation])
+                .run()
+                .exits(0)
+                .says_of(operation, "2 attempts");
+            assert_eq!(sandbox.requests_to(*service).len() - before, 2, "{operation} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
+    let bodies = [
+        (
+            "rely",
+            Service::Rely,
+            r#"{"detail":"entity is locked"}"#,
+            "entity is locked",
+        ),
+        (
+            "rely:create",
+            Service::Rely,
+            r#"{"detail":[{"loc":["body","id"],"msg":"bad id","type":"x"}]}"#,
+            "body.id bad id",
+        ),
+        ("cto", Service::Cto, r#"{"message":"no such team"}"#, "no such team"),
+        (
+            "aviator",
+            Service::Aviator,
+            r#"{"error":"Release not found"}"#,
+            "Release not found",
+        ),
+        (
+            "aviator:release",
+            Service::Aviator,
+            r#"{"error":"slug","message":"words"}"#,
+            "slug: words",
+        ),
+        ("aviator:deployment", Service::Aviator, "plain\ntext", "plain text"),
+        (
+            "aviator:rollback",
+            Service::Aviator,
+            r#"{"error":"Environment is frozen"}"#,
+            "Environment is frozen",
+        ),
+    ];
+    for (operation, service, body, words) in bodies {
+        for code in [400, 401, 402, 403, 406, 410, 413, 418] {
+            let sandbox = released();
+            let fault = Fault::Status {
+                code,
+                headers: Vec::new(),
+                body: body.to_owned(),
+            };
+            sandbox.fail(service, 9, fault);
+            run(&sandbox, &[operation])
+                .run()
+                .exits(76)
+                .says_of(operation, "rejected")
+                .says_of(operation, &format!("answered {code}: {words}"))
+                .says(&format!("HTTP {code}"));
+            assert_eq!(sandbox.requests_to(service).len(), 1, "{operation} {code}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_credential_is_named() {
+    for (operation, service, variable) in [
+        ("rely", Service::Rely, "RELY_API_TOKEN"),
+        ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
+        ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
+    ] {
+        let sandbox = released();
+        run(&sandbox, &[operation])
+            .var(variable, "a-token-nobody-made")
+            .run()
+            .exits(76)
+            .says_of(operation, variable)
+            .hides("a-token-nobody-made");
+        assert_eq!(sandbox.requests_to(service).len(), 1);
+    }
+}
+
+// CTO.ai: an event has no id
+
+#[test]
+fn an_event_without_an_id_is_never_sent_again_when_it_may_have_arrived() {
+    for fault in [
+        status(500),
+        Fault::Reset,
+        Fault::ProcessThenReset,
+        Fault::Truncate,
+        Fault::Delay(Duration::from_secs(2)),
+    ] {
+        let sandbox = Sandbox::start();
+        sandbox.fail(Service::Cto, 1, fault.clone());
+        run(&sandbox, &["cto"])
+            .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+            .run()
+            .exits(75)
+            .says_of("cto", "it was not sent again");
+        assert_eq!(sandbox.requests_to(Service::Cto).len(), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn an_event_without_an_id_is_sent_again_when_it_can_not_have_arrived() {
+    for code in [408, 425, 429, 502, 503, 504] {
+        let sandbox = Sandbox::start();
+        sandbox.fail(Service::Cto, 2, status(code));
+        run(&sandbox, &["cto"]).run().exits(0).says_of("cto", "3 attempts");
+        assert_eq!(sandbox.requests_to(Service::Cto).len(), 3);
+        assert_eq!(cto_events(&sandbox), 1);
+    }
+}
+
+#[test]
+fn attempts_are_as_many_as_notify_attempts_says_and_for_cto_at_most_three() {
+    for (given, rely, cto) in [("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("6", 6, 3), ("", 5, 3)] {
+        let sandbox = Sandbox::start();
+        sandbox.fail(Service::Rely, 99, status(503));
+        sandbox.fail(Service::Cto, 99, status(503));
+        run(&sandbox, &["rely", "cto"])
+            .var("NOTIFY_ATTEMPTS", given)
+            .run()
+            .exits(75)
+            .says_of("rely", &format!("after {rely} attempt"))
+            .says_of("cto", &format!("after {cto} attempt"));
+        assert_eq!(sandbox.requests_to(Service::Rely).len(), rely);
+        assert_eq!(sandbox.requests_to(Service::Cto).len(), cto);
+    }
+}
+
+// Rely.io: a POST is not repeated
+
+#[test]
+fn a_creation_that_may_have_happened_is_healed_by_a_patch() {
+    for put_creates in [true, false] {
+        let sandbox = Sandbox::start_with(Options {
+            rely_put_creates: put_creates,
+            ..Options::default()
+        });
+        sandbox.fail_on(Service::Rely, "POST ", 1, Fault::ProcessThenReset);
+        run(&sandbox, &["rely:create"]).run().exits(0);
+        assert_eq!(methods(&sandbox, Service::Rely), "POST PUT");
+        assert!(asked(&sandbox, Service::Rely)[1].ends_with("?patch=true"));
+        assert_eq!(entities(&sandbox), 1);
+    }
+}
+
+#[test]
+fn a_creation_that_did_not_happen_is_made_up_for() {
+    for (put_creates, expected) in [(true, "POST PUT"), (false, "POST PUT POST")] {
+        let sandbox = Sandbox::start_with(Options {
+            rely_put_creates: put_creates,
+            ..Options::default()
+        });
+        sandbox.fail_on(Service::Rely, "POST ", 1, Fault::Reset);
+        run(&sandbox, &["rely:create"]).run().exits(0);
+        assert_eq!(methods(&sandbox, Service::Rely), expected);
+        assert_eq!(entities(&sandbox), 1);
+    }
+}
+
+#[test]
+fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
+    for duplicate in [409, 400, 422] {
+        let options = Options {
+            rely_put_creates: false,
+            rely_duplicate: duplicate,
+            ..Options::default()
+        };
+        // The creation's reply is lost.
+        let sandbox = Sandbox::start_with(options.clone());
+        sandbox.fail_on(Service::Rely, "POST ", 1, Fault::ProcessThenReset);
+        run(&sandbox, &["rely"]).run().exits(0);
+        assert_eq!(methods(&sandbox, Service::Rely), "PUT POST PUT");
+
+        // Another job creates it between the two: PUT answers as if there were none, POST finds it there.
+        let sandbox = Sandbox::start_with(options);
+        run(&sandbox, &["rely"]).var("EVENT_ACTION", "started").run().exits(0);
+        sandbox.fail_on(
+            Service::Rely,
+            "PUT ",
+            1,
+            Fault::Status {
+                code: 404,
+                headers: Vec::new(),
+                body: r#"{"detail":"not found"}"#.to_owned(),
+            },
+        );
+        run(&sandbox, &["rely"]).run().exits(0);
+        assert_eq!(methods(&sandbox, Service::Rely), "PUT POST PUT POST PUT");
+        let state = sandbox.state(Service::Rely);
+        let entity = &state["entities"]["acme-shop-8812-production"];
+        assert_eq!(entity["properties"]["status"], "SUCCESS", "{state}");
+        assert!(
+            entity["properties"]["createdAt"].is_string(),
+            "the start is kept: {state}"
+        );
+    }
+}
+
+// Aviator Releases: a deployment triggers a workflow, and a late report moves nothing back
+
+#[test]
+fn a_deployment_whose_reply_was_lost_is_found_in_the_list_and_triggers_its_workflow_once() {
+    for fault in [Fault::ProcessThenReset, Fault::Delay(Duration::from_secs(2))] {
+        let sandbox = released();
+        sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
+        run(&sandbox, &["aviator:deployment"])
+            .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+            .run()
+            .exits(0)
+            .says_of("aviator:deployment", "found among the deployments");
+        assert_eq!(methods(&sandbox, Service::Aviator), "POST GET", "{fault:?}");
+        assert_eq!(workflows(&sandbox), 1);
+    }
+}
+
+#[test]
+fn a_deployment_that_was_not_created_is_created_after_all() {
+    for (fault, expected) in [
+        (Fault::Reset, "POST GET POST"),
+        (status(500), "POST GET POST"),
+        (status(502), "POST GET POST"),
+        (status(429), "POST POST"),
+    ] {
+        let sandbox = released();
+        // One from long ago is not ours.
+        sandbox.seed(
+            Service::Aviator,
+            json!({"environments": {"production": {"deployments": [{
+                "release_candidate_version": CANDIDATE.1,
+                "status": "success",
+                "deploy_start_at": "2025-03-01T10:00:00.123Z",
+            }]}}}),
+        );
+        sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
+        run(&sandbox, &["aviator:deployment"]).run().exits(0);
+        assert_eq!(methods(&sandbox, Service::Aviator), expected, "{fault:?}");
+        assert_eq!(workflows(&sandbox), 1);
+    }
+}
+
+#[test]
+fn a_deployment_is_not_sent_again_when_the_list_does_not_tell() {
+    for list in [Fault::status(404), Fault::Html, Fault::NotJson] {
+        let sandbox = released();
+        sandbox.fail_on(Service::Aviator, "POST ", 1, Fault::ProcessThenReset);
+        sandbox.fail_on(Service::Aviator, "GET ", 9, list.clone());
+        run(&sandbox, &["aviator:deployment"])
+            .run()
+            .exits(75)
+            .says_of("aviator:deployment", "not sent again");
+        assert_eq!(methods(&sandbox, Service::Aviator), "POST GET", "{list:?}");
+        assert_eq!(workflows(&sandbox), 1);
+    }
+}
+
+#[test]
+fn a_late_start_does_not_move_a_finished_deployment_back() {
+    for (end, last) in [("success", "success"), ("failed", "failure"), ("canceled", "canceled")] {
+        let sandbox = released();
+        sandbox.fail_on(
+            Service::Aviator,
+            "PATCH ",
+            1,
+            Fault::status_with(503, "retry-after", "1"),
+        );
+        let late = thread::scope(|scope| {
+            let late = scope.spawn(|| run(&sandbox, &["aviator"]).var("EVENT_ACTION", "started").run());
+            wait_until("the first report", || !sandbox.requests_to(Service::Aviator).is_empty());
+            run(&sandbox, &["aviator"]).var("EVENT_ACTION", end).run().exits(0);
+            late.join().expect("it does not panic")
+        });
+        late.exits(0).says_of("aviator", "skipped").says_of("aviator", last);
+        assert_eq!(methods(&sandbox, Service::Aviator), "PATCH PATCH GET");
+        assert_eq!(deployed(&sandbox), last);
+    }
+}
+
+#[test]
+fn a_start_is_repeated_while_nothing_has_finished() {
+    for fault in [status(503), Fault::Reset, Fault::ProcessThenReset] {
+        let sandbox = released();
+        sandbox.fail_on(Service::Aviator, "PATCH ", 2, fault);
+        run(&sandbox, &["aviator"])
+            .var("EVENT_ACTION", "started")
+            .run()
+            .exits(0)
+            .says_of("aviator", "sent");
+        assert_eq!(methods(&sandbox, Service::Aviator), "PATCH GET PATCH GET PATCH");
+        assert_eq!(deployed(&sandbox), "in_progress");
+    }
+}
+
+#[test]
+fn cutting_a_release_and_rolling_back_are_repeated_only_if_nothing_was_done() {
+    let success = |candidate: &str| json!({"release_candidate_version": candidate, "status": "success"});
+    let cases = [
+        ("aviator:release", status(429), "POST POST", 0),
+        ("aviator:release", status(502), "POST POST", 0),
+        ("aviator:release", status(503), "POST POST", 0),
+        ("aviator:release", status(504), "POST POST", 0),
+        ("aviator:release", status(500), "POST", 75),
+        ("aviator:release", Fault::ProcessThenReset, "POST", 75),
+        ("aviator:rollback", status(429), "POST POST", 0),
+        ("aviator:rollback", status(502), "POST", 75),
+        ("aviator:rollback", status(500), "POST", 75),
+        ("aviator:rollback", Fault::ProcessThenReset, "POST", 75),
+        ("aviator:rollback", Fault::Reset, "POST", 75),
+    ];
+    for (operation, fault, expected, code) in cases {
+        let sandbox = Sandbox::start();
+        sandbox.seed(
+            Service::Aviator,
+            json!({"environments": {"production": {"deployments": [success("2-rc1"), success("1-rc1")]}}}),
+        );
+        sandbox.fail(Service::Aviator, 1, fault.clone());
+        run(&sandbox, &[operation]).run().exits(code);
+        assert_eq!(methods(&sandbox, Service::Aviator), expected, "{operation} {fault:?}");
+    }
+}
+
+#[test]
+fn a_candidate_that_an_earlier_attempt_cut_is_no_failure() {
+    let sandbox = Sandbox::start();
+    sandbox.fail_on(
+        Service::Aviator,
+        "POST ",
+        1,
+        Fault::status_with(503, "retry-after", "1"),
+    );
+    let ran = thread::scope(|scope| {
+        let ran = scope.spawn(|| run(&sandbox, &["aviator:release"]).run());
+        wait_until("the first attempt", || {
+            !sandbox.requests_to(Service::Aviator).is_empty()
+        });
+        // The gateway gave up on a request that Aviator carried out.
+        sandbox.seed(
+            Service::Aviator,
+            json!({"releases": {CANDIDATE.1: {"repo": "acme/shop", "commit": "9f2c1e7d0b"}}}),
+        );
+        ran.join().expect("it does not panic")
+    });
+    ran.exits(0).says_of("aviator:release", "an earlier attempt had cut it");
+    // One that was there before is said to be.
+    run(&sandbox, &["aviator:release"])
+        .run()
+        .exits(76)
+        .says_of("aviator:release", "already exists");
+}
+
+// Waiting
+
+/// A date as HTTP writes it, so many seconds from now.
+fn in_seconds(seconds: u64) -> String {
+    httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+}
+
+#[test]
+fn a_service_that_says_when_to_come_back_is_waited_for() {
+    // Dates have whole seconds: one in three seconds is more than two away.
+    let forms: [(fn() -> String, u64); 2] = [(|| "2".to_owned(), 2000), (|| in_seconds(3), 1900)];
+    for (value, least) in forms {
+        let sandbox = Sandbox::start();
+        sandbox.fail(Service::Rely, 1, Fault::status_with(429, "retry-after", &value()));
+        run(&sandbox, &["rely"])
+            .run()
+            .exits(0)
+            .says_of("rely", "2 attempts")
+            .takes_at_least(Duration::from_millis(least));
+        assert_eq!(sandbox.requests_to(Service::Rely).len(), 2);
+    }
+    // A date that has passed asks for no pause: four of our own would take seconds.
+    let sandbox = Sandbox::start();
+    let passed = "Sat, 01 Mar 2025 10:07:41 GMT";
+    sandbox.fail(Service::Rely, 4, Fault::status_with(503, "retry-after", passed));
+    run(&sandbox, &["rely"])
+        .run()
+        .exits(0)
+        .says_of("rely", "5 attempts")
+        .ends_within(Duration::from_secs(1));
+}
+
+#[test]
+fn a_pause_longer_than_the_budget_ends_at_once() {
+    for value in ["3600".to_owned(), in_seconds(3600)] {
+        for (operation, service) in [
+            ("rely", Service::Rely),
+            ("cto", Service::Cto),
+            ("aviator", Service::Aviator),
+        ] {
+            let sandbox = released();
+            sandbox.fail(service, 9, Fault::status_with(429, "retry-after", &value));
+            run(&sandbox, &[operation])
+                .run()
+                .exits(75)
+                .says_of(operation, "unavailable")
+                .says_of(operation, "NOTIFY_TIMEOUT")
+                .ends_within(Duration::from_secs(3));
+            assert_eq!(sandbox.requests_to(service).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn pauses_of_our_own_grow_but_the_first_is_short() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Rely, 1, Fault::status(503));
+    run(&sandbox, &["rely"])
+        .run()
+        .exits(0)
+        .ends_within(Duration::from_secs(2));
+}
+
+#[test]
+fn the_whole_run_ends_when_its_time_is_over() {
+    let sandbox = released();
+    for service in [Service::Rely, Service::Cto, Service::Aviator] {
+        sandbox.fail(service, 99, Fault::Hang);
+    }
+    let destinations = ["rely", "cto", "aviator:release", "aviator:status"];
+    run(&sandbox, &destinations)
+        .var("NOTIFY_TIMEOUT", "1.5")
+        .var("NOTIFY_ATTEMPT_TIMEOUT", "10")
+        .run()
+        .exits(75)
+        .says_of("rely", "unavailable")
+        .says_of("cto", "unavailable")
+        .says_of("aviator:release", "unavailable")
+        .says_of("aviator", "unavailable")
+        .takes_at_least(Duration::from_millis(1400))
+        .ends_within(Duration::from_secs(4));
+    assert_eq!(
+        methods(&sandbox, Service::Aviator),
+        "POST",
+        "no time is left for the second"
+    );
+}
+
+#[test]
+fn pauses_count_against_the_time_of_the_run() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Rely, 99, Fault::status_with(503, "retry-after", "1"));
+    run(&sandbox, &["rely"])
+        .var("NOTIFY_TIMEOUT", "2.5")
+        .var("NOTIFY_ATTEMPTS", "99")
+        .run()
+        .exits(75)
+        .ends_within(Duration::from_secs(4));
+    assert_eq!(sandbox.requests_to(Service::Rely).len(), 3);
+}
+
+#[test]
+fn one_attempt_ends_when_its_time_is_over_and_the_next_may_succeed() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Rely, 1, Fault::Hang);
+    run(&sandbox, &["rely"])
+        .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+        .run()
+        .exits(0)
+        .says_of("rely", "2 attempts")
+        .ends_within(Duration::from_secs(4));
+}
+
+// The way there
+
+/// An address at which nobody listens.
+fn dead() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    format!("http://{address}")
+}
+
+#[test]
+fn a_dead_server_is_tried_again_and_then_unavailable() {
+    let dead = dead();
+    let host = dead.trim_start_matches("http://");
+    for (operation, variable) in [
+        ("rely", "RELY_API_URL"),
+        ("rely:create", "RELY_API_URL"),
+        ("cto", "CTOAI_API_URL"),
+        ("aviator:deployment", "AVIATOR_API_URL"),
+        ("aviator:rollback", "AVIATOR_API_URL"),
+    ] {
+        let sandbox = Sandbox::start();
+        run(&sandbox, &[operation])
+            .var(variable, &dead)
+            .var("NOTIFY_ATTEMPTS", "2")
+            .run()
+            .exits(75)
+            .says_of(operation, &format!("no connection to {host}"))
+            .says_of(operation, "after 2 attempts");
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_unavailable_and_shown() {
+    run(&Sandbox::start(), &["rely"])
+        .var("RELY_API_URL", "https://rely.invalid")
+        .var("NOTIFY_ATTEMPTS", "1")
+        .run()
+        .exits(75)
+        .says_of("rely", "rely.invalid")
+        .says_of("rely", "can't be resolved");
+}
+
+/// Every operation of every service here, with what it needs.
+const OPERATIONS: &[(&str, Service)] = &[
+    ("rely", Service::Rely),
+    ("rely:create", Service::Rely),
+    ("rely:replace", Service::Rely),
+    ("rely:patch", Service::Rely),
+    ("rely:get", Service::Rely),
+    ("cto", Service::Cto),
+    ("aviator", Service::Aviator),
+    ("aviator:release", Service::Aviator),
+    ("aviator:deployment", Service::Aviator),
+    ("aviator:rollback", Service::Aviator),
+    ("aviator:list", Service::Aviator),
+];
+
+#[test]
+fn a_success_that_does_not_look_like_one_is_none() {
+    for (operation, service) in OPERATIONS {
+        for (fault, words) in [
+            (Fault::Html, "an HTML page"),
+            (Fault::NotJson, "something that is not JSON"),
+            (Fault::Oversize(17 << 20), "more than the"),
+        ] {
+            let sandbox = released();
+            sandbox.fail(*service, 9, fault);
+            run(&sandbox, &[operation])
+                .run()
+                .exits(76)
+                .says_of(operation, "rejected")
+                .says_of(operation, words);
+            assert_eq!(sandbox.requests_to(*service).len(), 1, "{operation}");
+        }
+    }
+}
+
+#[test]
+fn a_long_reply_is_read_where_one_is_asked_for_and_nowhere_else() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Rely, 2, Fault::Oversize(2 << 20));
+    let ran = run(&sandbox, &["rely:get"]).run().exits(0);
+    assert!(
+        ran.json()["padding"]
+            .as_str()
+            .is_some_and(|text| text.len() > 2_000_000)
+    );
+    run(&sandbox, &["rely"]).run().exits(76);
+}
+
+#[test]
+fn a_redirect_is_shown_and_not_followed() {
+    let elsewhere = Sandbox::start();
+    for (operation, service) in OPERATIONS {
+        let sandbox = released();
+        let location = format!("{}/login?token=abc#x", elsewhere.url(*service));
+        sandbox.fail(*service, 9, Fault::Redirect(location));
+        run(&sandbox, &[operation])
+            .run()
+            .exits(76)
+            .says_of(operation, "answered 307")
+            .says_of(operation, &format!("{}/login;", elsewhere.url(*service)))
+            .hides("token=abc");
+        assert_eq!(sandbox.requests_to(*service).len(), 1, "{operation}");
+    }
+    assert_eq!(elsewhere.requests().len(), 0);
+}
+
+// Several at once
+
+#[test]
+fn a_failing_destination_does_not_stop_the_others() {
+    for fault in [
+        Fault::Hang,
+        Fault::Reset,
+        Fault::status(500),
+        Fault::Html,
+        Fault::Oversize(99 << 20),
+    ] {
+        for broken in [Service::Rely, Service::Cto, Service::Aviator] {
+            let sandbox = released();
+            sandbox.fail(broken, 99, fault.clone());
+            let ran = run(&sandbox, &["rely", "cto", "aviator"])
+                .var("NOTIFY_TIMEOUT", "2")
+                .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+                .var("NOTIFY_ATTEMPTS", "1")
+                .run();
+            assert_ne!(ran.code, 0);
+            for service in [Service::Rely, Service::Cto, Service::Aviator] {
+                let class = if service == broken {
+                    ["unavailable", "rejected"]
+                } else {
+                    ["sent"; 2]
+                };
+                let line = format!("  {:<18} ", service.name());
+                let end = ran.stderr.lines().find_map(|said| said.strip_prefix(&line));
+                let end = end.unwrap_or_else(|| panic!("{} is not reported in {}", service.name(), ran.stderr));
+                assert!(class.iter().any(|class| end.starts_with(class)), "{}", ran.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn operations_on_one_service_go_in_the_order_they_are_named() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Aviator, 1, Fault::Delay(Duration::from_millis(300)));
+    run(
+        &sandbox,
+        &["aviator:release", "cto", "aviator:deployment", "aviator:status"],
+    )
+    .run()
+    .exits(0);
+    assert_eq!(methods(&sandbox, Service::Aviator), "POST POST PATCH");
+    let paths: Vec<String> = sandbox
+        .requests_to(Service::Aviator)
+        .into_iter()
+        .map(|request| request.path)
+        .collect();
+    assert!(paths[0].ends_with("/releases/1.4.0-rc1"), "{paths:?}");
+    assert!(paths[1].ends_with("/environments/production/deployments"), "{paths:?}");
+    assert_eq!(deployed(&sandbox), "success");
+}
+
+#[test]
+fn services_are_reported_to_at_the_same_time() {
+    let sandbox = released();
+    for service in [Service::Rely, Service::Cto, Service::Aviator] {
+        sandbox.fail(service, 1, Fault::Delay(Duration::from_secs(1)));
+    }
+    run(&sandbox, &["rely", "cto", "aviator"])
+        .run()
+        .exits(0)
+        .takes_at_least(Duration::from_secs(1))
+        .ends_within(Duration::from_millis(1900));
+}
+
+#[test]
+fn a_destination_named_twice_is_sent_to_once() {
+    let sandbox = Sandbox::start();
+    run(&sandbox, &["cto", "cto:event", "cto?"]).run().exits(0);
+    run(&sandbox, &[])
+        .var("NOTIFY_DESTINATIONS", "cto, cto:event,cto")
+        .run()
+        .exits(0);
+    assert_eq!(cto_events(&sandbox), 2);
+}
+
+#[test]
+fn a_second_run_after_a_failure_reports_the_same_entity() {
+    let sandbox = Sandbox::start();
+    let retried = |job: &str| -> Ran {
+        run(&sandbox, &["rely"])
+            .var("CI_JOB_ID", job)
+            .var("NOTIFY_ATTEMPTS", "1")
+            .run()
+    };
+    sandbox.fail(Service::Rely, 1, Fault::ProcessThenReset);
+    retried("1").exits(75);
+    retried("2").exits(0);
+    assert_eq!(entities(&sandbox), 1);
+}
