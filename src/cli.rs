@@ -22,6 +22,8 @@ pub enum Command {
         /// What was named; empty: what would be sent to, else everything.
         targets: Vec<Target>,
     },
+    /// Print `catalog.yml`.
+    Catalog,
     /// Print the help.
     Help,
     /// Print the version.
@@ -57,6 +59,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Short(option) => return Err(format!("there is no option `-{option}`")),
         }
     }
+    if words.first().is_some_and(|word| word == "catalog") {
+        return match words.len() {
+            1 if !dry_run => Ok(Command::Catalog),
+            _ => Err("`catalog` takes nothing behind it".to_owned()),
+        };
+    }
     let is_explain = words.first().is_some_and(|word| word == "explain");
     if is_explain {
         words.remove(0);
@@ -86,6 +94,7 @@ Usage:
   notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
   notify-event --dry-run ...                      print each request as runnable curl, send nothing
   notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
+  notify-event catalog                            every component, hidden job, destination and variable, as YAML
   notify-event --help | --version
 
 Without a DESTINATION: those in NOTIFY_DESTINATIONS, else every one whose credentials are set.

@@ -11,10 +11,16 @@ use crate::{
 
 mod aviator;
 mod cto;
+mod port;
 mod rely;
 
 /// Every destination, in the order of the documentation.
-pub const ALL: &[&Destination] = &[&rely::DESTINATION, &cto::DESTINATION, &aviator::DESTINATION];
+pub const ALL: &[&Destination] = &[
+    &rely::DESTINATION,
+    &cto::DESTINATION,
+    &aviator::DESTINATION,
+    &port::DESTINATION,
+];
 
 /// A service that events can be sent to.
 #[derive(Debug)]

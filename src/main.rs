@@ -2,6 +2,7 @@
 //!
 //! Data goes one way: [`environment`], [`event`], a plan of a destination ([`destinations`]), [`delivery`], [`report`].
 
+mod catalog;
 mod cli;
 mod delivery;
 mod destinations;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => run::print(&cli::help()),
         Ok(Command::Version) => run::print(&cli::version()),
+        Ok(Command::Catalog) => run::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
         Ok(Command::Send { targets, dry_run }) => run::send(&environment, targets, dry_run),
         Err(message) => {

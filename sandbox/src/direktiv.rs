@@ -5,6 +5,9 @@
 //! first. A sync is the object of §4 plus `directory`, `force` and `log`; an instance is that of §5 plus `input`,
 //! `output` and `runs`, the milliseconds it takes.
 
+mod v1;
+mod v2;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -13,11 +16,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::wire::{Reply, Request, merge, now, parse_time, stamp};
 use crate::{Options, StandIn};
+use v1::V1;
+use v2::V2;
 
 /// The namespace that exists, mirrors a repository, and has the workflow `/wf/deploy.yaml`.
 pub(crate) const NAMESPACE: &str = "demo";
@@ -431,40 +436,12 @@ impl Direktiv {
         };
         let namespace = namespace_of(&mut self.namespaces, name);
         let unknown = |()| Refusal::v2("resource_not_found", "requested resource(namespace) is not found");
-        let mut v2 = V2 {
+        let v2 = V2 {
             options: &self.options,
             name,
             namespace: namespace.map_err(unknown)?,
         };
-        match (method, rest) {
-            ("POST", ["syncs"]) => v2.sync(),
-            ("GET", ["syncs"]) => {
-                let syncs = v2.namespace.syncs.iter().map(Sync::show).collect::<Vec<_>>();
-                Ok(Reply::json(200, &json!({"data": syncs})))
-            }
-            ("GET", ["logs"]) => v2.logs(request),
-            ("POST", ["instances"]) => v2.start(request),
-            ("GET", ["instances", id]) => {
-                let instance = v2.instance(id)?;
-                Ok(Reply::json(200, &json!({"data": instance.show(name)})))
-            }
-            ("PATCH", ["instances", id]) => v2.cancel(id, request),
-            ("GET", ["instances", id, "output"]) => {
-                let shown = v2.instance(id)?.clone();
-                Ok(Reply::json(200, &json!({"data": with_output(&shown, name)})))
-            }
-            // §1: the route came with v0.8.6-rc1.
-            ("POST", ["events", "broadcast"]) if version > DirektivVersion::V0_8_5 => v2.broadcast(request),
-            (_, ["events", "broadcast"]) if version <= DirektivVersion::V0_8_5 => Err(Refusal::no_path()),
-            (
-                _,
-                ["syncs" | "logs" | "instances"]
-                | ["instances", _]
-                | ["instances", _, "output"]
-                | ["events", "broadcast"],
-            ) => Err(Refusal::no_method()),
-            _ => Err(Refusal::no_path()),
-        }
+        v2.route(method, rest, request)
     }
 }
 
@@ -474,6 +451,9 @@ impl StandIn for Direktiv {
     }
 
     fn complain(&self, status: u16, message: &str) -> Reply {
+        if self.options.direktiv_version < DirektivVersion::V0_8_5 {
+            return Refusal::v1(status, message).reply();
+        }
         let code = if status == 400 {
             "request_data_invalid"
         } else {
@@ -503,334 +483,6 @@ fn namespace_of<'a>(namespaces: &'a mut BTreeMap<String, Namespace>, name: &str)
         namespaces.get_mut(name).ok_or(())
     } else {
         Err(())
-    }
-}
-
-/// The old API in one namespace (§3, §5, §6).
-struct V1<'a> {
-    options: &'a Options,
-    name: &'a str,
-    namespace: &'a mut Namespace,
-}
-
-impl V1<'_> {
-    fn route(mut self, method: &str, rest: &[&str], request: &Request) -> Result<Reply, Refusal> {
-        let query = request.query();
-        match (method, rest) {
-            (_, ["tree", path @ ..]) => {
-                let path = path.iter().flat_map(|segment| ["/", segment]).collect::<String>();
-                match (method, query.get("op")) {
-                    ("POST", Some("sync-mirror")) => self.sync(&path, query.get("force").unwrap_or("false")),
-                    ("GET", Some("mirror-info")) => self.mirror_info(&path),
-                    ("POST", Some("execute")) => {
-                        let instance = self.start(&path, &query, request)?;
-                        Ok(Reply::json(
-                            200,
-                            &json!({"namespace": self.name, "instance": instance.id}),
-                        ))
-                    }
-                    ("POST", Some("wait")) => self.wait(&path, &query, request),
-                    // Without `op` this is another handler, which these tests have no use for (§3).
-                    _ => Ok(Reply::text(404, "404 page not found\n")),
-                }
-            }
-            ("GET", ["activities", id, "logs"]) => {
-                let sync = self.namespace.syncs.iter().find(|sync| sync.id == *id);
-                let sync = sync.ok_or(Refusal::v1(404, format!("activity '{id}' not found")))?;
-                let lines = sync
-                    .log
-                    .iter()
-                    .map(|line| json!({"t": sync.updated_at, "level": "info", "msg": line}));
-                let lines = lines.collect::<Vec<_>>();
-                let page = json!({"total": lines.len(), "limit": 0, "offset": 0});
-                let logs = json!({"namespace": self.name, "activity": id, "pageInfo": page, "results": lines});
-                Ok(Reply::json(200, &logs))
-            }
-            ("POST", ["activities", id, "cancel"]) => {
-                let sync = self.namespace.syncs.iter_mut().find(|sync| sync.id == *id);
-                let sync = sync.ok_or(Refusal::v1(404, format!("activity '{id}' not found")))?;
-                if sync.runs() {
-                    sync.log.push("cancelled".to_owned());
-                    let ran = age(&sync.created_at);
-                    finish_sync(sync, "failed", ran);
-                }
-                Ok(Reply::empty(200))
-            }
-            ("POST", ["broadcast"]) => self.broadcast(request),
-            _ => Ok(Reply::text(404, "404 page not found\n")),
-        }
-    }
-
-    /// `…/tree{dir}?op=sync-mirror`: 200 without a body.
-    fn sync(&mut self, path: &str, force: &str) -> Result<Reply, Refusal> {
-        // Go's ParseBool.
-        let force = match force {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            text => {
-                return Err(Refusal::v1(
-                    400,
-                    format!("strconv.ParseBool: parsing \"{text}\": invalid syntax"),
-                ));
-            }
-        };
-        let directory = self.mirror(path)?.to_owned();
-        if self.namespace.syncs.iter().any(Sync::runs) {
-            return Err(Refusal::v1(
-                500,
-                match self.options.direktiv_version {
-                    DirektivVersion::V0_6 | DirektivVersion::V0_7 => "mirror operations are already underway",
-                    _ => "a mirroring process is already being executed on this namespace",
-                },
-            ));
-        }
-        self.namespace.syncs.push(Sync {
-            directory,
-            force,
-            ..Sync::default()
-        });
-        Ok(Reply::empty(200))
-    }
-
-    /// The mirror at a path. v0.8 takes any path and syncs the namespace (§3).
-    fn mirror<'p>(&self, path: &'p str) -> Result<&'p str, Refusal> {
-        let path = if self.options.direktiv_version == DirektivVersion::V0_8_5 {
-            ""
-        } else {
-            path
-        };
-        if path.is_empty() && self.namespace.mirror || self.namespace.directories.iter().any(|known| known == path) {
-            return Ok(path);
-        }
-        Err(Refusal::v1(404, format!("mirror '{path}' not found")))
-    }
-
-    fn mirror_info(&self, path: &str) -> Result<Reply, Refusal> {
-        let path = self.mirror(path)?;
-        let syncs = self.namespace.syncs.iter().filter(|sync| sync.directory == path);
-        let results = syncs.map(|sync| {
-            json!({"id": sync.id, "type": "sync", "status": sync.status, "createdAt": sync.created_at,
-                "updatedAt": sync.updated_at})
-        });
-        let results = results.collect::<Vec<_>>();
-        let last = results.last().map(|sync| sync["updatedAt"].clone());
-        let info = json!({"url": "https://gitlab.example.com/acme/workflows.git", "ref": "main", "cron": "",
-            "commitId": "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a", "lastSync": last});
-        let page = json!({"total": results.len(), "limit": 0, "offset": 0});
-        let activities = json!({"pageInfo": page, "results": results});
-        Ok(Reply::json(
-            200,
-            &json!({"namespace": self.name, "info": info, "activities": activities}),
-        ))
-    }
-
-    /// `…/tree/{workflow}?op=execute[&ref=latest]`, JSON input.
-    fn start(&mut self, path: &str, query: &crate::wire::Query, request: &Request) -> Result<Instance, Refusal> {
-        if let Some(name) = query.unknown(&["op", "ref", "ctype", "field", "raw-output"]) {
-            return Err(Refusal::v1(406, format!("unknown parameter '{name}'")));
-        }
-        if query.get("ref").is_some_and(|wanted| wanted != "latest") {
-            return Err(Refusal::v1(404, "ref not found"));
-        }
-        if request.body.len() > BODY_LIMIT {
-            return Err(Refusal::v1(413, "http: request body too large"));
-        }
-        // A workflow is known by its file, and to older versions without the suffix.
-        let known = self
-            .namespace
-            .workflows
-            .iter()
-            .any(|file| file == path || file.strip_suffix(".yaml") == Some(path));
-        if !known {
-            return Err(Refusal::v1(404, format!("workflow '{path}' not found")));
-        }
-        if !request.body.is_empty() && request.json().is_err() {
-            return Err(Refusal::v1(406, "input is not JSON"));
-        }
-        Ok(begin(self.options, self.namespace, path, request))
-    }
-
-    /// `op=wait`: the raw output, when it is there.
-    fn wait(&mut self, path: &str, query: &crate::wire::Query, request: &Request) -> Result<Reply, Refusal> {
-        self.start(path, query, request)?;
-        let takes = self.options.direktiv_workflow_takes;
-        if let Some((code, message)) = &self.options.direktiv_workflow_fails {
-            let reply = Reply::json(500, &json!({"code": 500, "message": message}));
-            return Err(Refusal::Whole(failed(reply, code, message).after(takes)));
-        }
-        let output = &self.options.direktiv_workflow_output;
-        Ok(raw_output(output, query.get("field"), query.get("raw-output"), query.get("ctype")).after(takes))
-    }
-
-    /// A `CloudEvent` in structured or binary mode (§6). Whether this version knows an id again isn't documented: each
-    /// is kept, so that a test sees what was sent twice.
-    fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
-        let bad = || Refusal::v1(406, "invalid cloud event");
-        let kind = request.header("content-type").unwrap_or_default();
-        let event = if kind.starts_with("application/cloudevents+json") {
-            request.json().ok().and_then(cloud_event).ok_or_else(bad)?
-        } else {
-            let attributes = request
-                .headers
-                .iter()
-                .filter_map(|(name, value)| Some((name.strip_prefix("ce-")?, value)));
-            let mut event = attributes
-                .map(|(name, value)| (name.to_owned(), json!(value)))
-                .collect::<Map<_, _>>();
-            event.insert("datacontenttype".to_owned(), json!(kind));
-            let data = request
-                .json()
-                .unwrap_or_else(|_| json!(String::from_utf8_lossy(&request.body)));
-            event.insert("data".to_owned(), data);
-            cloud_event(Value::Object(event)).ok_or_else(bad)?
-        };
-        self.namespace.events.push(event);
-        Ok(Reply::empty(200))
-    }
-}
-
-/// The new API in one namespace (§4 to §6).
-struct V2<'a> {
-    options: &'a Options,
-    name: &'a str,
-    namespace: &'a mut Namespace,
-}
-
-impl V2<'_> {
-    /// `POST …/syncs`: the body is ignored.
-    fn sync(&mut self) -> Result<Reply, Refusal> {
-        if !self.namespace.mirror {
-            return Err(Refusal::v2("resource_not_found", "requested resource is not found"));
-        }
-        if self.namespace.syncs.iter().any(Sync::runs) {
-            return Err(Refusal::internal());
-        }
-        let sync = Sync::default();
-        let shown = json!({"data": sync.show()});
-        self.namespace.syncs.push(sync);
-        Ok(Reply::json(200, &shown))
-    }
-
-    /// `GET …/logs?activity={sync}`.
-    fn logs(&self, request: &Request) -> Result<Reply, Refusal> {
-        let query = request.query();
-        let (Some(activity), None) = (query.get("activity"), query.unknown(&["activity"])) else {
-            return Err(Refusal::v2(
-                "request_data_invalid",
-                "only the logs of an activity are served here",
-            ));
-        };
-        let sync = self.namespace.syncs.iter().find(|sync| sync.id == activity);
-        let lines = sync
-            .into_iter()
-            .flat_map(|sync| sync.log.iter().map(|line| (&sync.updated_at, line)));
-        let lines = lines
-            .map(|(time, line)| json!({"time": time, "level": "INFO", "msg": line}))
-            .collect::<Vec<_>>();
-        Ok(Reply::json(200, &json!({"data": lines})))
-    }
-
-    fn instance(&self, id: &str) -> Result<&Instance, Refusal> {
-        let found = self.namespace.instances.iter().find(|instance| instance.id == id);
-        found.ok_or(Refusal::v2("resource_not_found", "requested resource is not found"))
-    }
-
-    /// `POST …/instances?path=…[&wait=true]`.
-    fn start(&mut self, request: &Request) -> Result<Reply, Refusal> {
-        let query = request.query();
-        let invalid = |message: &str| Refusal::v2("request_data_invalid", message);
-        // §5: `output` came with v0.9.
-        let known: &[&str] = match self.options.direktiv_version {
-            DirektivVersion::V0_10 => &["path", "wait", "output", "field", "raw", "ctype"],
-            _ => &["path", "wait", "field", "raw", "ctype"],
-        };
-        if let Some(name) = query.unknown(known) {
-            return Err(invalid(&format!("unknown parameter {name}")));
-        }
-        let flag = |name: &str| match query.get(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => Err(invalid(&format!("{name} is no boolean"))),
-        };
-        let (wait, whole) = (flag("wait")?, flag("output")?);
-        if request.body.len() > BODY_LIMIT {
-            return Err(invalid("http: request body too large"));
-        }
-        let path = query.get("path").ok_or(invalid("path is missing"))?;
-        if !self.namespace.workflows.iter().any(|known| known == path) {
-            // §5: the code is the error's own text, and so the status is 500.
-            let text = format!("cannot load workflow: file '{path}' does not exist");
-            return Err(Refusal::v2(&text, &text));
-        }
-        let mut instance = begin(self.options, self.namespace, path, request);
-        if !wait {
-            return Ok(Reply::json(200, &json!({"data": instance.show(self.name)})));
-        }
-        let takes = self.options.direktiv_workflow_takes;
-        if let Some((code, message)) = &self.options.direktiv_workflow_fails {
-            let reply = Refusal::v2(code, message).reply();
-            return Err(Refusal::Whole(failed(reply, code, message).after(takes)));
-        }
-        let output = &self.options.direktiv_workflow_output;
-        if whole {
-            "complete".clone_into(&mut instance.status);
-            instance.ended_at = Some(later(&instance.created_at, takes));
-            instance.output = Some(output.clone());
-            return Ok(Reply::json(200, &json!({"data": with_output(&instance, self.name)})).after(takes));
-        }
-        Ok(raw_output(output, query.get("field"), query.get("raw"), query.get("ctype")).after(takes))
-    }
-
-    /// `PATCH …/instances/{id}` `{"status":"cancelled"}`.
-    fn cancel(&mut self, id: &str, request: &Request) -> Result<Reply, Refusal> {
-        self.instance(id)?;
-        if request.json().ok() != Some(json!({"status": "cancelled"})) {
-            return Err(Refusal::v2(
-                "request_data_invalid",
-                "only {\"status\":\"cancelled\"} is taken",
-            ));
-        }
-        let instance = self
-            .namespace
-            .instances
-            .iter_mut()
-            .find(|instance| instance.id == id && instance.status == "pending");
-        if let Some(instance) = instance {
-            "cancelled".clone_into(&mut instance.status);
-            instance.ended_at = Some(now());
-            instance.error_code = Some("direktiv.cancels.api".to_owned());
-        }
-        Ok(Reply::empty(200))
-    }
-
-    /// `POST …/events/broadcast` (§6): replies are text, a known id is refused, and so is all of its batch.
-    fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
-        let kind = request.header("content-type").unwrap_or_default();
-        let batch = kind.starts_with("application/cloudevents-batch+json");
-        if !batch && !kind.starts_with("application/json") && !kind.starts_with("application/cloudevents+json") {
-            return Err(Refusal::Text(415, "Unsupported Media Type\n"));
-        }
-        if request.body.len() > BODY_LIMIT {
-            return Err(Refusal::Text(400, "Error reading request body\n"));
-        }
-        let bad = Refusal::Text(400, "Error parsing CloudEvent\n");
-        let events = match (batch, request.json()) {
-            (true, Ok(Value::Array(events))) => events,
-            (false, Ok(event @ Value::Object(_))) => vec![event],
-            _ => return Err(bad),
-        };
-        let events = events
-            .into_iter()
-            .map(cloud_event)
-            .collect::<Option<Vec<_>>>()
-            .ok_or(bad)?;
-        for event in &events {
-            if self.namespace.events.iter().any(|known| known["id"] == event["id"]) {
-                return Err(Refusal::Text(400, "Error appending CloudEvent to history\n"));
-            }
-        }
-        self.namespace.events.extend(events);
-        Ok(Reply::empty(200))
     }
 }
 

@@ -121,18 +121,41 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     if let Err(problem) = demonstrated {
         eprintln!("{problem}");
     }
-    println!("\nTo report to it from a shell:");
-    for (name, value) in environment(&sandbox) {
-        println!("  export {name}={}", quote(&value));
-    }
-    println!(
-        "\n{}/ shows what the services hold. Ctrl-C ends it.",
-        sandbox.root_url()
-    );
-    std::io::stdout().flush().ok();
-    loop {
-        std::thread::park();
-    }
+    let serving = serve_until_stopped(|| {
+        println!("\nTo report to it from a shell:");
+        for (name, value) in environment(&sandbox) {
+            println!("  export {name}={}", quote(&value));
+        }
+        println!(
+            "\n{}/ shows what the services hold. Ctrl-C ends it.",
+            sandbox.root_url()
+        );
+        std::io::stdout().flush().ok();
+    });
+    serving.map_err(|error| format!("can't wait for signals: {error}"))
+}
+
+/// Waits for Ctrl-C or `docker stop`. Both have to be handled: the first process of a container ignores what it
+/// doesn't. The announcement comes when they are, so that nobody can be too early.
+fn serve_until_stopped(announce: impl FnOnce()) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let (mut interrupted, mut terminated) =
+                (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            announce();
+            std::future::poll_fn(|context| {
+                let ready = interrupted.poll_recv(context).is_ready() || terminated.poll_recv(context).is_ready();
+                if ready {
+                    std::task::Poll::Ready(Ok(()))
+                } else {
+                    std::task::Poll::Pending
+                }
+            })
+            .await
+        })
 }
 
 /// Reports a deployment's life with the real binary, and shows what came of it.

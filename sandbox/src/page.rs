@@ -30,7 +30,7 @@ pub(crate) fn render(world: &World) -> Reply {
     let text = |text: &str| escape(&shorten(&mask(text, &secrets)));
     let mut page = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     // A refresh by the browser itself needs no script.
-    page += "<meta http-equiv=\"refresh\" content=\"2\"><title>notify-event sandbox</title><style>";
+    page += "<meta http-equiv=\"refresh\" content=\"5\"><title>notify-event sandbox</title><style>";
     page += STYLE;
     page += "</style></head><body><h1>notify-event sandbox</h1><p>What each service holds, and the requests it got. \
         Credentials are masked.</p>";

@@ -215,12 +215,18 @@ impl StandIn for Port {
             for (identifier, entity) in entities {
                 let mut whole = entities::blank(blueprint, identifier);
                 merge(&mut whole, entity.take());
+                if !whole["properties"].is_object() || !whole["relations"].is_object() {
+                    return Err(format!("the entity {identifier:?} is no object of objects"));
+                }
                 *entity = whole;
             }
         }
         for (id, run) in &mut seeded.runs {
             let mut whole = runs::blank(id, "deploy");
             merge(&mut whole, run.take());
+            if !whole.is_object() {
+                return Err(format!("the run {id:?} is no object"));
+            }
             *run = whole;
         }
         self.state = seeded;

@@ -403,6 +403,9 @@ impl StandIn for Rely {
             );
             merge(&mut whole, json!({"id": id, "blueprintId": "deployment", "title": id}));
             merge(&mut whole, entity.take());
+            if !whole["properties"].is_object() || !whole["relations"].is_object() {
+                return Err(format!("the entity {id:?} is no object of objects"));
+            }
             *entity = whole;
         }
         (self.blueprints, self.entities, self.tasks) = (blueprints, entities, tasks);

@@ -14,8 +14,8 @@ const V1_SYNC: &str = "/api/namespaces/demo/tree?op=sync-mirror&force=true";
 fn version(version: DirektivVersion) -> Sandbox {
     with(|options| {
         options.direktiv_version = version;
-        options.direktiv_sync_takes = Duration::from_millis(150);
-        options.direktiv_workflow_takes = Duration::from_millis(50);
+        options.direktiv_sync_takes = Duration::from_millis(400);
+        options.direktiv_workflow_takes = Duration::from_millis(150);
     })
 }
 
@@ -27,7 +27,7 @@ fn code(reply: &common::Reply) -> (u16, String) {
 }
 
 fn wait_for(direktiv: &Client, id: &Value, status: &str) -> Value {
-    for _ in 0..100 {
+    for _ in 0..300 {
         let syncs = direktiv.get(SYNCS).json();
         let sync = syncs["data"]
             .as_array()
@@ -98,7 +98,7 @@ fn a_seeded_sync_is_under_way() {
         json!({"namespaces": {"demo": {"syncs": [{"status": "executing"}]}}}),
     );
     assert_eq!(direktiv.post(SYNCS, &json!({})).status, 500);
-    std::thread::sleep(Duration::from_millis(160));
+    std::thread::sleep(Duration::from_millis(420));
     assert_eq!(direktiv.post(SYNCS, &json!({})).status, 200);
 }
 
@@ -222,7 +222,7 @@ fn a_v1_sync_answers_nothing_and_shows_in_mirror_info() {
             (busy.status, busy.json()),
             (500, json!({"code": 500, "message": message}))
         );
-        std::thread::sleep(Duration::from_millis(160));
+        std::thread::sleep(Duration::from_millis(420));
         let info = direktiv.get("/api/namespaces/demo/tree?op=mirror-info").json();
         let activity = &info["activities"]["results"][0];
         assert_eq!(activity["status"], "complete");
@@ -322,7 +322,7 @@ fn a_v2_workflow_is_started_awaited_and_read() {
     );
     let one = format!("/api/v2/namespaces/demo/instances/{}", started["id"].as_str().unwrap());
     assert_eq!(direktiv.get(&one).json()["data"]["status"], "pending");
-    std::thread::sleep(Duration::from_millis(60));
+    std::thread::sleep(Duration::from_millis(170));
     assert_eq!(direktiv.get(&one).json()["data"]["status"], "complete");
     let output = json!({"deployed": true, "replicas": 3});
     let encoded = direktiv.get(&format!("{one}/output")).json()["data"]["output"]

@@ -342,7 +342,10 @@ fn the_page_escapes_and_masks() {
         assert!(!page.contains(&secret.replace('"', "&quot;")), "{secret}");
         assert!(!page.contains(&secret.replace('"', "\\&quot;")), "{secret}");
     }
-    assert!(!page.contains("http-equiv=\"refresh\" content=\"0"));
+    assert!(
+        page.contains("http-equiv=\"refresh\" content=\"5\""),
+        "it refreshes itself"
+    );
 }
 
 #[test]

@@ -141,16 +141,16 @@ fn what_is_wrong_with_a_body_is_refused() {
         (changed("/description", json!(long)), 413, "too large"),
     ];
     for (body, status, part) in cases {
-        let reply = rely.post("/api/v1/entities", &body);
-        assert_eq!(reply.status, status, "{part}: {}", reply.text);
-        assert!(reply.text.contains(part), "{part}: {}", reply.text);
+        let refused = rely.post("/api/v1/entities", &body);
+        assert_eq!(refused.status, status, "{part}: {}", refused.text);
+        assert!(refused.text.contains(part), "{part}: {}", refused.text);
     }
     for name in ["id", "blueprintId", "title"] {
         let mut body = deployment();
         body.as_object_mut().unwrap().remove(name);
-        let reply = rely.post("/api/v1/entities", &body);
-        assert_eq!(reply.json()["detail"][0]["loc"], json!(["body", name]));
-        assert_eq!(reply.json()["detail"][0]["type"], "missing");
+        let refused = rely.post("/api/v1/entities", &body);
+        assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", name]));
+        assert_eq!(refused.json()["detail"][0]["type"], "missing");
     }
     assert_eq!(sandbox.state(Service::Rely)["entities"], json!({}));
 }

@@ -56,6 +56,9 @@ impl Port {
         run["properties"] = json!(inputs);
         run["entity"] = json!(entity);
         if let Some(user) = query.get("run_as") {
+            if !user.contains('@') {
+                return Err(Refusal::invalid("querystring/run_as must match format \"email\""));
+            }
             run["createdBy"] = json!(user);
         }
         self.state.runs.insert(id, run.clone());

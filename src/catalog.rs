@@ -1,0 +1,351 @@
+//! `catalog.yml`: every component, hidden job, destination, operation and variable, for machines and for people. It
+//! and the README's reference are derived from the declarations; the tests below fail when either is stale.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    destinations::{self, Destination},
+    event::EventVariables,
+    report::class::{Class, FAILED, USAGE},
+    settings::{Network, Policy},
+    variables::{Default, Group, Kind, Variable},
+};
+
+/// A file that pipelines include, and what it brings.
+struct Component {
+    name: &'static str,
+    description: &'static str,
+    hidden_jobs: &'static [HiddenJob],
+}
+
+/// A job to extend.
+struct HiddenJob {
+    name: &'static str,
+    /// What it gives the program as arguments; none for a job that reports nothing.
+    arguments: Option<&'static str>,
+    description: &'static str,
+}
+
+const fn job(name: &'static str, arguments: &'static str, description: &'static str) -> HiddenJob {
+    HiddenJob {
+        name,
+        arguments: Some(arguments),
+        description,
+    }
+}
+
+const COMPONENTS: &[Component] = &[
+    Component {
+        name: "notify-event",
+        description: "Hidden jobs, one for each thing to report; extend one and set variables.",
+        hidden_jobs: &[
+            job(
+                ".notify-event",
+                "",
+                "Reports to NOTIFY_DESTINATIONS, else to every destination whose credentials are set.",
+            ),
+            job(".rely-notify", "rely", "Creates or updates an entity in Rely.io."),
+            job(
+                ".cto-notify-event",
+                "cto",
+                "Sends an event to CTO.ai; reads the official template's variables too.",
+            ),
+            job(
+                ".direktiv-sync",
+                "direktiv:sync",
+                "Has Direktiv pull a mirrored namespace or directory.",
+            ),
+            job(".direktiv-execute", "direktiv:execute", "Starts a Direktiv workflow."),
+            job(
+                ".direktiv-broadcast",
+                "direktiv:broadcast",
+                "Sends a CloudEvent to a Direktiv namespace.",
+            ),
+            job(
+                ".aviator-release",
+                "aviator:release",
+                "Cuts a release candidate in Aviator.",
+            ),
+            job(
+                ".aviator-deployment",
+                "aviator:deployment",
+                "Has Aviator start a deployment.",
+            ),
+            job(
+                ".aviator-status",
+                "aviator:status",
+                "Reports a deployment's status to Aviator.",
+            ),
+            job(
+                ".aviator-rollback",
+                "aviator:rollback",
+                "Has Aviator roll an environment back.",
+            ),
+            job(".port-entity", "port:upsert", "Creates or updates an entity in Port."),
+            job(".port-get", "port:get", "Reads an entity from Port, for later jobs."),
+            job(
+                ".port-search",
+                "port:search",
+                "Searches Port's entities, for later jobs.",
+            ),
+            job(".port-delete", "port:delete", "Deletes an entity from Port."),
+            job(
+                ".port-run",
+                "port:run-update",
+                "Reports the progress of a Port action run.",
+            ),
+            HiddenJob {
+                name: ".notify-binary",
+                arguments: None,
+                description: "Hands the program to later jobs as an artifact, for their after_script.",
+            },
+        ],
+    },
+    Component {
+        name: "deployment-lifecycle",
+        description: "Reports a deploy job's whole life to the listed destinations.",
+        hidden_jobs: &[],
+    },
+];
+
+/// The text of `catalog.yml`.
+pub fn yaml() -> String {
+    let mut text =
+        "# Made by `notify-event catalog`. A test fails when it is stale; write it anew, don't edit it.\n".to_owned();
+    write(&mut text, &catalog(), 0);
+    text
+}
+
+fn catalog() -> Value {
+    json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": env!("CARGO_PKG_DESCRIPTION"),
+        "components": COMPONENTS.iter().map(component).collect::<Value>(),
+        "destinations": destinations::ALL.iter().map(|destination| described(destination)).collect::<Value>(),
+        "event": { "variables": variables(EventVariables::VARIABLES) },
+        "delivery": { "variables": variables(Policy::VARIABLES.iter().chain(Network::VARIABLES)) },
+        "exit-codes": exit_codes().into_iter().map(|(code, name, description)| {
+            json!({ "code": code, "name": name, "description": description })
+        }).collect::<Value>(),
+    })
+}
+
+fn component(component: &Component) -> Value {
+    json!({
+        "name": component.name,
+        "file": format!("templates/{}.yml", component.name),
+        "description": component.description,
+        "hidden-jobs": component.hidden_jobs.iter().map(|job| json!({
+            "name": job.name,
+            "runs": job.arguments.map(|arguments| format!("notify-event {arguments}").trim_end().to_owned()),
+            "description": job.description,
+        })).collect::<Value>(),
+    })
+}
+
+fn described(destination: &Destination) -> Value {
+    json!({
+        "name": destination.name,
+        "title": destination.title,
+        "detected-by": destination.credentials,
+        "operations": destination.operations.iter().enumerate().map(|(place, operation)| json!({
+            "name": operation.name,
+            "default": place == 0,
+            "description": operation.description,
+        })).collect::<Value>(),
+        "variables": variables(destination.variables.iter().copied().flatten()),
+    })
+}
+
+fn variables<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> Value {
+    variables.into_iter().map(variable).collect()
+}
+
+fn variable(variable: &Variable) -> Value {
+    let mut fields = Map::new();
+    let mut add = |key: &str, value: Value| fields.insert(key.to_owned(), value);
+    add("name", variable.name.into());
+    add("type", variable.kind.name().into());
+    if let Kind::Choice(words) = variable.kind {
+        add("values", words.into());
+    }
+    add("required", (variable.default == Default::Required).into());
+    add("secret", variable.is_secret().into());
+    match variable.default {
+        Default::Value(value) => drop(add("default", value.into())),
+        Default::Derived(from) => drop(add("derived-from", from.into())),
+        Default::Required | Default::None => {}
+    }
+    match variable.official {
+        // Read under this name alone, and only where the destination is named on the command line.
+        Some(official) if official == variable.name => drop(add("only-when-named", true.into())),
+        Some(official) => drop(add("official-name", official.into())),
+        None => {}
+    }
+    add("description", variable.description.trim().into());
+    add("source", variable.source.into());
+    Value::Object(fields)
+}
+
+fn exit_codes() -> Vec<(u8, &'static str, &'static str)> {
+    let mut codes = vec![
+        (0, "done", "Everything was sent, or there was nothing to send."),
+        (FAILED, "failed", "A failure under NOTIFY_ON_ERROR=fail, or a bug."),
+        (USAGE, "usage", "The command line is not understood."),
+    ];
+    let failures = Class::ALL.iter().filter(|class| class.is_failure());
+    codes.extend(failures.map(|class| (class.code(), class.word(), class.description().trim())));
+    codes
+}
+
+/// Writes `value` as block YAML. Strings are written as JSON, which is YAML too, so that nothing has to be quoted by
+/// rules of our own.
+fn write(text: &mut String, value: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(members) => {
+            for (key, member) in members {
+                *text += &format!("{indent}{key}:");
+                write_behind(text, member, depth);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                let mut block = String::new();
+                if is_block(item) {
+                    write(&mut block, item, depth + 1);
+                    *text += &format!("{indent}- {}", block.trim_start());
+                } else {
+                    *text += &format!("{indent}- {item}\n");
+                }
+            }
+        }
+        scalar => *text += &format!("{indent}{scalar}\n"),
+    }
+}
+
+fn write_behind(text: &mut String, value: &Value, depth: usize) {
+    if is_block(value) {
+        text.push('\n');
+        write(text, value, depth + 1);
+    } else {
+        *text += &format!(" {value}\n");
+    }
+}
+
+/// Lists of words fit on a line, as do empty ones.
+fn is_block(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{env, fs, path::Path};
+
+    /// The README's reference: a table for each destination, for the event and for the delivery, and the exit codes.
+    fn reference() -> String {
+        let mut text = String::new();
+        for destination in destinations::ALL {
+            let operations: Vec<String> = destination
+                .operations
+                .iter()
+                .map(|operation| format!("- `{}`: {}", operation.name, operation.description))
+                .collect();
+            text += &format!(
+                "\n#### {} (`{}`)\n\nOperations, the default first:\n\n{}\n\n",
+                destination.title,
+                destination.name,
+                operations.join("\n")
+            );
+            text += &table(destination.variables.iter().copied().flatten());
+        }
+        text += "\n#### The event\n\n";
+        text += &table(EventVariables::VARIABLES);
+        text += "\n#### Delivery\n\n";
+        text += &table(Policy::VARIABLES.iter().chain(Network::VARIABLES));
+        text += "\n#### Exit codes\n\n| code | result | meaning |\n|---|---|---|\n";
+        for (code, name, description) in exit_codes() {
+            text += &format!("| {code} | `{name}` | {description} |\n");
+        }
+        text
+    }
+
+    fn table<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> String {
+        let mut text = "| variable | default | what it is |\n|---|---|---|\n".to_owned();
+        for variable in variables {
+            let default = match variable.default {
+                Default::Required => "**required**".to_owned(),
+                Default::None => String::new(),
+                Default::Value(value) => format!("`{value}`"),
+                Default::Derived(from) => from.replace('<', "&lt;"),
+            };
+            let mut notes = String::new();
+            if variable.is_secret() {
+                notes += " Secret.";
+            }
+            match variable.official {
+                Some(official) if official == variable.name => notes += " Read by `.cto-notify-event` only.",
+                Some(official) => notes += &format!(" `.cto-notify-event` reads `{official}` first."),
+                None => {}
+            }
+            if let Kind::Choice(words) = variable.kind {
+                notes += &format!(" One of `{}`.", words.join("`, `"));
+            }
+            let description = variable.description.trim().replace('|', "\\|");
+            text += &format!("| `{}` | {default} | {description}{notes} |\n", variable.name);
+        }
+        text
+    }
+
+    /// Compares a file with what it should hold; `UPDATE_REFERENCE=1` writes it.
+    fn check(file: &str, expected: impl FnOnce(&str) -> String) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let held = fs::read_to_string(&path).unwrap_or_default();
+        let expected = expected(&held);
+        if env::var_os("UPDATE_REFERENCE").is_some() {
+            fs::write(&path, &expected).unwrap();
+        } else {
+            assert!(
+                held == expected,
+                "{file} is stale; UPDATE_REFERENCE=1 cargo test catalog writes it"
+            );
+        }
+    }
+
+    #[test]
+    fn the_catalog_is_not_stale() {
+        check("catalog.yml", |_| yaml());
+    }
+
+    #[test]
+    fn the_readme_is_not_stale() {
+        check("README.md", |held| {
+            let (start, end) = ("<!-- reference -->", "<!-- /reference -->");
+            let before = held.split(start).next().unwrap();
+            let after = held.split(end).nth(1).unwrap_or("\n");
+            format!("{before}{start}\n{}\n{end}{after}", reference())
+        });
+    }
+
+    #[test]
+    fn every_variable_is_declared_once() {
+        let mut names: Vec<&str> = crate::run::declared().map(|variable| variable.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn every_description_is_a_sentence() {
+        for variable in crate::run::declared() {
+            assert!(variable.description.ends_with('.'), "{}", variable.name);
+        }
+    }
+}

@@ -1,0 +1,882 @@
+//! Entities: written, read, searched for, deleted (vendors/port.md 2).
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::{Api, Job, Settings, accepted, error, shown, undocumented, word};
+use crate::{
+    delivery::{
+        plan::{Delivered, LARGE, Plan, Step, Verdict},
+        reply::Reply,
+        request::{Method, Request, query, segment},
+    },
+    environment::Problem,
+    event::{Action, Event},
+    variables::{Flag, Group, JsonOrText, Object, type_of},
+};
+
+/// The longest identifier of an entity, in characters (vendors/port.md 2).
+const IDENTIFIER_LIMIT: usize = 1000;
+
+/// The longest identifier of a blueprint, in characters (vendors/port.md 2).
+const BLUEPRINT_LIMIT: usize = 100;
+
+/// The most entities that one page of a search may hold (vendors/port.md 2).
+const PAGE: u32 = 1000;
+
+/// The blueprint of `examples/port/deployment-blueprint.json`.
+const DEPLOYMENT: &str = "deployment";
+
+/// `upsert`, `create`, `replace` and `patch`.
+pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
+    let settings = &job.settings;
+    let entities = entities(settings)?;
+    let id = identifier(job)?;
+    let operation = job.order.operation;
+    let is_post = matches!(operation, "upsert" | "create");
+    let is_validation = settings.validation_only == Some(Flag(true));
+    if is_validation && !is_post {
+        return Err(Problem::new(
+            "PORT_VALIDATION_ONLY",
+            format!("is true, but Port can't {operation} without writing; only upsert and create can be tried"),
+        ));
+    }
+    let mut pairs = Vec::new();
+    if is_post {
+        pairs.push(("upsert", word(Flag(operation == "upsert"))));
+        if operation == "upsert" {
+            // Without `merge`, an upsert loses every property that it does not name (vendors/port.md 2).
+            pairs.push(("merge", word(settings.merge)));
+        }
+        pairs.extend(settings.validation_only.map(|flag| ("validation_only", word(flag))));
+    }
+    let create_missing = settings.create_missing;
+    pairs.extend(create_missing.map(|flag| ("create_missing_related_entities", word(flag))));
+    pairs.extend(settings.run_id.as_deref().map(|id| ("run_id", id)));
+    let (method, place) = match operation {
+        "replace" => (Method::Put, format!("{entities}/{}", segment(&id))),
+        "patch" => (Method::Patch, format!("{entities}/{}", segment(&id))),
+        _ => (Method::Post, entities),
+    };
+    let body = body(settings, operation, &id, job.order.event)?;
+    let request = job
+        .api
+        .send(method, &format!("{place}{}", query(pairs)), &body, "PORT_PROPERTIES")?;
+    let step = match operation {
+        "create" => Step::new("create", request, move |reply, sent| {
+            // An attempt of our own whose reply was lost may have created it (vendors/port.md 6).
+            if sent.ambiguous && !is_validation && reply.status == 409 && error(reply) == Some("identifier_taken") {
+                return Verdict::Delivered(Delivered {
+                    note: Some("it exists: an earlier attempt got through, though its reply did not".to_owned()),
+                    ..Delivered::default()
+                });
+            }
+            written(reply, is_validation)
+        }),
+        "replace" => Step::new("replace", request, |reply, _| written(reply, false)),
+        "patch" => Step::new("patch", request, |reply, _| written(reply, false)),
+        _ => Step::new("upsert", request, move |reply, _| written(reply, is_validation)),
+    };
+    Ok(Plan::new(Some(id), vec![step]))
+}
+
+/// 201 with the entity, or 200, which was documented for updates until 2025 (vendors/port.md 2).
+fn written(reply: &Reply, is_validation: bool) -> Verdict {
+    match accepted(reply) {
+        Ok(_) => Verdict::Delivered(Delivered {
+            identifier: reply.text_at("/entity/identifier").map(str::to_owned),
+            note: is_validation.then(|| "only checked, nothing written: PORT_VALIDATION_ONLY is true".to_owned()),
+            json: None,
+        }),
+        Err(verdict) => verdict,
+    }
+}
+
+/// `get`.
+pub(super) fn get(job: &Job) -> Result<Plan, Problem> {
+    let entities = entities(&job.settings)?;
+    let id = identifier(job)?;
+    let path = format!("{entities}/{}{}", segment(&id), query(included(&job.settings)));
+    let step = Step::new("get", job.api.request(Method::Get, &path), |reply, _| {
+        match accepted(reply) {
+            Ok(body) if body.get("entity").is_some_and(Value::is_object) => found(Value::Object(body.clone())),
+            Ok(_) => undocumented(reply, "an \"entity\""),
+            Err(verdict) => verdict,
+        }
+    });
+    Ok(Plan::new(Some(id), vec![step.large()]))
+}
+
+/// `search`: through all blueprints, as Port's GitHub Action does it; through one, in pages, where `PORT_BLUEPRINT`
+/// says which. Its default does not count: a search for services would find nothing among deployments.
+pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
+    let Some(Object(wanted)) = &job.settings.query else {
+        return Err(Problem::new(
+            "PORT_QUERY",
+            r#"is not set; search needs it, as in {"combinator": "and", "rules": [{"property": "$blueprint", "operator": "=", "value": "service"}]}"#,
+        ));
+    };
+    if !wanted.get("combinator").is_some_and(Value::is_string) || !wanted.get("rules").is_some_and(Value::is_array) {
+        return Err(Problem::new(
+            "PORT_QUERY",
+            r#"has to be {"combinator": "and", "rules": […]} with Port's rules; it lacks one of the two"#,
+        ));
+    }
+    let wanted = Value::Object(wanted.clone());
+    if !is_given(job, "PORT_BLUEPRINT") {
+        let path = format!("/entities/search{}", query(included(&job.settings)));
+        let request = job.api.send(Method::Post, &path, &wanted, "PORT_QUERY")?;
+        let step = Step::new("search", request, |reply, _| match entities_of(reply) {
+            Ok((body, entities)) => found(whole(body, entities.clone())),
+            Err(verdict) => verdict,
+        });
+        return Ok(Plan::new(None, vec![step.large()]));
+    }
+    let mut body = json!({ "query": wanted, "limit": PAGE });
+    if let Some(include) = &job.settings.include {
+        body["include"] = json!(include.0);
+    }
+    let search = Rc::new(Search {
+        api: job.api.clone(),
+        path: format!("{}/search", entities(&job.settings)?),
+        body,
+    });
+    let first = job.api.send(Method::Post, &search.path, &search.body, "PORT_QUERY")?;
+    let next = search.request(Some("<next>"));
+    let plan = Plan::new(None, vec![search.page(first, None, Pages::default())]);
+    Ok(plan.otherwise("a reply has `next`, with it in place of <next>, page by page", next))
+}
+
+/// A search in one blueprint.
+struct Search {
+    api: Api,
+    path: String,
+    body: Value,
+}
+
+/// What the pages of a search so far hold.
+#[derive(Clone, Default)]
+struct Pages {
+    entities: Vec<Rc<Vec<Value>>>,
+    bytes: usize,
+}
+
+impl Search {
+    /// The request for the page at a cursor.
+    fn request(&self, from: Option<&str>) -> Request {
+        let mut body = self.body.clone();
+        if let Some(from) = from {
+            body["from"] = from.into();
+        }
+        self.api.request(Method::Post, &self.path).json(&body)
+    }
+
+    /// Reads the page that `request` asks for; pages are no attempts, so it is a poll.
+    fn page(self: &Rc<Self>, request: Request, from: Option<String>, before: Pages) -> Step {
+        let search = Rc::clone(self);
+        Step::new("search", request, move |reply, _| {
+            let (body, entities) = match entities_of(reply) {
+                Ok(found) => found,
+                Err(verdict) => return verdict,
+            };
+            let mut pages = before.clone();
+            pages.entities.push(Rc::new(entities.clone()));
+            pages.bytes += reply.body.len();
+            if pages.bytes > LARGE {
+                return Verdict::Rejected(format!(
+                    "found more than the {LARGE} bytes that are read; narrow PORT_QUERY, or name in PORT_INCLUDE what \
+                     you need"
+                ));
+            }
+            match reply.text_at("/next").filter(|next| !next.is_empty()) {
+                Some(next) if from.as_deref() == Some(next) => {
+                    Verdict::Rejected("answered twice with the same `next`, which would never end".to_owned())
+                }
+                Some(next) => {
+                    let next = next.to_owned();
+                    Verdict::Then(search.page(search.request(Some(&next)), Some(next), pages))
+                }
+                None => found(whole(
+                    body,
+                    pages.entities.iter().flat_map(|page| page.iter().cloned()).collect(),
+                )),
+            }
+        })
+        .large()
+        .poll()
+    }
+}
+
+/// The reply of a search, and the entities in it.
+fn entities_of(reply: &Reply) -> Result<(&Map<String, Value>, &Vec<Value>), Verdict> {
+    let body = accepted(reply)?;
+    match body.get("entities").and_then(Value::as_array) {
+        Some(entities) => Ok((body, entities)),
+        None => Err(undocumented(reply, "\"entities\"")),
+    }
+}
+
+/// A search's last reply, with all entities and no further page.
+fn whole(last: &Map<String, Value>, entities: Vec<Value>) -> Value {
+    let mut whole = last.clone();
+    whole.shift_remove("next");
+    whole.insert("entities".to_owned(), Value::Array(entities));
+    Value::Object(whole)
+}
+
+fn found(json: Value) -> Verdict {
+    Verdict::Delivered(Delivered {
+        json: Some(json),
+        ..Delivered::default()
+    })
+}
+
+/// `delete`: only of an entity that is spelled out, never of one that a default names.
+pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
+    let settings = &job.settings;
+    let entities = entities(settings)?;
+    if settings.id.is_none() {
+        return Err(Problem::new(
+            "PORT_ENTITY_ID",
+            "is not set; delete wants the identifier spelled out, and never takes the event's",
+        ));
+    }
+    if settings.validation_only == Some(Flag(true)) {
+        return Err(Problem::new(
+            "PORT_VALIDATION_ONLY",
+            "is true, but Port can't delete without writing; only upsert and create can be tried",
+        ));
+    }
+    let id = identifier(job)?;
+    let run = settings.run_id.as_deref().map(|id| ("run_id", id));
+    let pairs = std::iter::once(("delete_dependents", word(settings.delete_dependents))).chain(run);
+    let path = format!("{entities}/{}{}", segment(&id), query(pairs));
+    let step = Step::new("delete", job.api.request(Method::Delete, &path), |reply, sent| {
+        // Only Port's own 404 counts: a proxy's says nothing about the entity.
+        let is_missing = reply.status == 404 && reply.json().is_some_and(|body| body["ok"] == false);
+        match accepted(reply) {
+            Err(_) if is_missing && sent.ambiguous => Verdict::Delivered(Delivered {
+                note: Some("it is gone: an earlier attempt got through, though its reply did not".to_owned()),
+                ..Delivered::default()
+            }),
+            Err(_) if is_missing => Verdict::Skipped(format!("there is nothing to delete: {}", reply.complaint())),
+            Err(verdict) => verdict,
+            Ok(_) => Verdict::delivered(),
+        }
+    });
+    Ok(Plan::new(Some(id), vec![step]))
+}
+
+/// The path of a blueprint's entities.
+fn entities(settings: &Settings) -> Result<String, Problem> {
+    check("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
+    Ok(format!("/blueprints/{}/entities", segment(&settings.blueprint)))
+}
+
+/// The entity's identifier: its own variable, else the event's id.
+fn identifier(job: &Job) -> Result<String, Problem> {
+    let (variable, id) = match &job.settings.id {
+        Some(id) => ("PORT_ENTITY_ID", id.as_str()),
+        None => ("EVENT_ID", job.order.event.id()?),
+    };
+    check_identifier(variable, id)?;
+    Ok(id.to_owned())
+}
+
+/// Whether an entity can be called so.
+pub(super) fn check_identifier(variable: &str, id: &str) -> Result<(), Problem> {
+    check(variable, id, IDENTIFIER_LIMIT, "=")
+}
+
+/// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (vendors/port.md 2). What
+/// counts as a letter here is a little wider than `\p{L}`: a vowel sign is left for Port to refuse.
+fn check(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
+    let is_legal = |character: char| {
+        (character.is_alphabetic() && !character.is_numeric())
+            || character.is_ascii_digit()
+            || "@_.+:\\/-".contains(character)
+            || also.contains(character)
+    };
+    let count = id.chars().count();
+    let why = if let Some(illegal) = id.chars().find(|&character| !is_legal(character)) {
+        let sign = if also.is_empty() { "" } else { " =" };
+        format!("with {illegal:?} in it; Port allows letters, digits and @ _ . + : \\ / -{sign}")
+    } else if count > limit {
+        format!("of {count} characters; Port allows {limit}")
+    } else if matches!(id, "." | "..") {
+        "which Port refuses".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(variable, format!("is `{}`, {why}", shown(id))))
+}
+
+fn included(settings: &Settings) -> impl Iterator<Item = (&str, &str)> {
+    let names = settings.include.iter().flat_map(|include| &include.0);
+    names.map(|name| ("include", name.as_str()))
+}
+
+/// Whether a variable is set, rather than stood in for by its default.
+fn is_given(job: &Job, name: &str) -> bool {
+    Settings::VARIABLES
+        .iter()
+        .filter(|variable| variable.name == name)
+        .any(|variable| matches!(job.order.reader.resolve(variable), Ok(Some(value)) if value.origin.is_some()))
+}
+
+/// The entity's JSON. A PATCH takes no other keys, and null for title, icon and team (vendors/port.md 2); it does not
+/// repeat the identifier, which there would be a new name.
+fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result<Value, Problem> {
+    let is_patch = operation == "patch";
+    let text = |text: &str| {
+        if is_patch && text == "null" {
+            Value::Null
+        } else {
+            text.into()
+        }
+    };
+    let is_deployment = settings.properties.is_none() || settings.blueprint == DEPLOYMENT;
+    let title = match &settings.title {
+        Some(title) => Some(text(title)),
+        None if is_patch || !is_deployment => None,
+        None => event.title().ok().map(Value::from),
+    };
+    let properties = match &settings.properties {
+        Some(Object(properties)) => properties.clone(),
+        None => deployment(event, event.action()?),
+    };
+    let team = settings.team.as_ref().map(|JsonOrText(team)| match team {
+        Value::String(name) => text(name),
+        other => other.clone(),
+    });
+    let relations = match &settings.relations {
+        Some(Object(relations)) => {
+            check_relations(relations)?;
+            Some(Value::Object(relations.clone()))
+        }
+        None => None,
+    };
+    let members = [
+        ("identifier", (!is_patch).then(|| id.into())),
+        ("title", title),
+        ("icon", settings.icon.as_deref().map(text)),
+        ("team", team),
+        ("properties", Some(Value::Object(properties))),
+        ("relations", relations),
+    ];
+    Ok(members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect())
+}
+
+/// A relation is an identifier, a list of them, null, or a search query (vendors/port.md 2).
+fn check_relations(relations: &Map<String, Value>) -> Result<(), Problem> {
+    let wrong = relations.iter().find_map(|(name, relation)| match relation {
+        Value::Bool(_) | Value::Number(_) => Some((name, type_of(relation))),
+        Value::Array(items) if !items.iter().all(Value::is_string) => Some((name, "an array of more than strings")),
+        _ => None,
+    });
+    match wrong {
+        None => Ok(()),
+        Some((name, what)) => Err(Problem::new(
+            "PORT_RELATIONS",
+            format!(
+                "has \"{name}\" as {what}; a relation is an identifier in quotes, an array of them, null, or a query"
+            ),
+        )),
+    }
+}
+
+/// The fields of `examples/port/deployment-blueprint.json`, each only when this event knows it: the start sends
+/// `createdAt`, the end `finishedAt`, and neither overwrites the other. `status` has the words of Port's own runs,
+/// where they have one; `action` is the event's.
+fn deployment(event: &Event, action: &Action) -> Map<String, Value> {
+    let status = match action {
+        Action::Started | Action::Progressing => "IN_PROGRESS".to_owned(),
+        Action::Success => "SUCCESS".to_owned(),
+        Action::Failure => "FAILURE".to_owned(),
+        Action::Canceled => "CANCELED".to_owned(),
+        Action::Blocked => "BLOCKED".to_owned(),
+        Action::Other(word) => word.to_uppercase(),
+    };
+    let fields = json!({
+        "status": status,
+        "action": action.word(),
+        "createdAt": (action == &Action::Started).then_some(&event.time),
+        "startedAt": event.started_at,
+        "finishedAt": action.is_final().then(|| event.finished_at.as_ref().unwrap_or(&event.time)),
+        "duration": event.duration.filter(|_| action.is_final()),
+        "repository": event.repo,
+        "branch": event.branch,
+        "commit": event.commit,
+        "version": event.version,
+        "image": event.image,
+        "environment": event.environment,
+        "url": event.url,
+        "triggeredBy": event.user,
+        "successful": action.is_final().then_some(action == &Action::Success),
+    });
+    match fields {
+        Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        _ => Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::testing::{AGAIN, FIRST, plan, problem, read, request, told, wire},
+        *,
+    };
+    use crate::delivery::plan::{Repeat, Sent};
+
+    const SUCCESS: (&str, &str) = ("EVENT_ACTION", "success");
+    const SERVICE: (&str, &str) = ("PORT_BLUEPRINT", "service");
+    const QUERY: (&str, &str) = (
+        "PORT_QUERY",
+        r#"{"combinator":"and","rules":[{"value":"a \"b\"\n🚀"}]}"#,
+    );
+    const ENTITIES: &str = "https://api.port.io/v1/blueprints/deployment/entities";
+
+    /// The body of the only request, as JSON.
+    fn body(operation: &str, more: &[(&str, &str)]) -> Value {
+        let request = request(operation, more);
+        serde_json::from_str(request.split_once('\n').unwrap().1).unwrap()
+    }
+
+    fn line(operation: &str, more: &[(&str, &str)]) -> String {
+        request(operation, more).lines().next().unwrap().to_owned()
+    }
+
+    fn verdict(operation: &str, more: &[(&str, &str)], sent: Sent, status: u16, body: &str) -> String {
+        told(&read(&plan(operation, more).steps[0], sent, status, body))
+    }
+
+    #[test]
+    fn an_upsert_merges_the_fields_of_the_shipped_blueprint() {
+        assert_eq!(
+            line("upsert", &[SUCCESS]),
+            format!("POST {ENTITIES}?upsert=true&merge=true")
+        );
+        assert_eq!(
+            body(
+                "upsert",
+                &[
+                    SUCCESS,
+                    ("EVENT_ENVIRONMENT", "production"),
+                    ("EVENT_VERSION", "1.4.2"),
+                    ("EVENT_IMAGE", "shop:1.4.2")
+                ]
+            ),
+            json!({
+                "identifier": "acme-shop-8812-production",
+                "title": "acme/shop #8812 (production)",
+                "properties": {
+                    "status": "SUCCESS",
+                    "action": "success",
+                    "finishedAt": "2025-03-01T10:07:31Z",
+                    "repository": "acme/shop",
+                    "branch": "fix/\"quoted\" \\ ünïcode",
+                    "commit": "9f2c1e7",
+                    "version": "1.4.2",
+                    "image": "shop:1.4.2",
+                    "environment": "production",
+                    "url": "https://gitlab.example.com/acme/shop/-/pipelines/8812",
+                    "triggeredBy": "dana",
+                    "successful": true
+                }
+            })
+        );
+        assert_eq!(plan("upsert", &[SUCCESS]).identifier.as_deref(), Some("acme-shop-8812"));
+    }
+
+    #[test]
+    fn the_start_and_the_end_send_times_of_their_own() {
+        let properties = |more: &[(&str, &str)]| body("upsert", more)["properties"].clone();
+        let started = properties(&[("EVENT_ACTION", "started")]);
+        assert_eq!(
+            (&started["status"], &started["createdAt"]),
+            (&json!("IN_PROGRESS"), &json!("2025-03-01T10:07:31Z"))
+        );
+        for absent in ["finishedAt", "successful", "duration", "startedAt", "version"] {
+            assert_eq!(started.get(absent), None, "{absent}");
+        }
+        let failed = properties(&[
+            ("CI_JOB_STATUS", "failed"),
+            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
+        ]);
+        assert_eq!(
+            (&failed["status"], &failed["action"]),
+            (&json!("FAILURE"), &json!("failure"))
+        );
+        assert_eq!(
+            (&failed["startedAt"], &failed["duration"]),
+            (&json!("2025-03-01T10:00:01Z"), &json!(450))
+        );
+        assert_eq!((&failed["successful"], failed.get("createdAt")), (&json!(false), None));
+        for (action, status) in [
+            ("progressing", "IN_PROGRESS"),
+            ("canceled", "CANCELED"),
+            ("blocked", "BLOCKED"),
+            ("Merge", "MERGE"),
+        ] {
+            assert_eq!(properties(&[("EVENT_ACTION", action)])["status"], status);
+        }
+    }
+
+    /// Every field that is ever sent is in the blueprint that users import, and each of it is sent at some time.
+    #[test]
+    fn the_shipped_blueprint_has_the_fields_that_are_sent() {
+        let blueprint = include_str!("../../../examples/port/deployment-blueprint.json");
+        let blueprint: Value = serde_json::from_str(blueprint).unwrap();
+        assert_eq!(blueprint["identifier"], DEPLOYMENT);
+        assert_eq!(blueprint["schema"]["required"], json!([]));
+        let all = [
+            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
+            ("EVENT_ENVIRONMENT", "e"),
+            ("EVENT_IMAGE", "i"),
+            ("EVENT_VERSION", "v"),
+        ];
+        let mut sent = Map::new();
+        for more in [("EVENT_ACTION", "started"), ("CI_JOB_STATUS", "success")] {
+            let body = body("upsert", &[all.as_slice(), &[more]].concat());
+            sent.extend(body["properties"].as_object().unwrap().clone());
+        }
+        let mut sent: Vec<(&str, &str)> = sent
+            .iter()
+            .map(|(name, value)| (name.as_str(), type_name(value)))
+            .collect();
+        let known = blueprint["schema"]["properties"].as_object().unwrap();
+        let mut known: Vec<(&str, &str)> = known
+            .iter()
+            .map(|(name, schema)| (name.as_str(), schema["type"].as_str().unwrap()))
+            .collect();
+        sent.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(sent, known);
+    }
+
+    fn type_name(value: &Value) -> &'static str {
+        match value {
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "number",
+            _ => "string",
+        }
+    }
+
+    #[test]
+    fn everything_that_can_be_set_is_sent() {
+        let all = [
+            SERVICE,
+            ("PORT_ENTITY_ID", "acme/shop:ünïcode=1"),
+            ("PORT_ENTITY_TITLE", "Shop \"{{ event.repo }}\""),
+            ("PORT_ICON", "Service"),
+            ("PORT_TEAM", r#"["a", "b"]"#),
+            (
+                "PORT_PROPERTIES",
+                r#"{"said": "{{ pipeline.commit_title }}", "n": 1, "gone": null, "deep": {"a": [null]}}"#,
+            ),
+            (
+                "PORT_RELATIONS",
+                r#"{"one": "x", "many": ["y"], "none": null, "query": {"combinator": "and", "rules": []}}"#,
+            ),
+            ("PORT_MERGE", "false"),
+            ("PORT_VALIDATION_ONLY", "false"),
+            ("PORT_CREATE_MISSING_RELATED_ENTITIES", "true"),
+            ("PORT_RUN_ID", "r_1&2"),
+        ];
+        let entities = "https://api.port.io/v1/blueprints/service/entities";
+        let entity = format!("{entities}/acme%2Fshop%3A%C3%BCn%C3%AFcode%3D1");
+        let tail = "create_missing_related_entities=true&run_id=r_1%262";
+        for (operation, expected) in [
+            (
+                "upsert",
+                format!("POST {entities}?upsert=true&merge=false&validation_only=false&{tail}"),
+            ),
+            (
+                "create",
+                format!("POST {entities}?upsert=false&validation_only=false&{tail}"),
+            ),
+            ("replace", format!("PUT {entity}?{tail}")),
+            ("patch", format!("PATCH {entity}?{tail}")),
+        ] {
+            assert_eq!(line(operation, &all), expected);
+            let mut json = json!({
+                "identifier": "acme/shop:ünïcode=1",
+                "title": "Shop \"acme/shop\"",
+                "icon": "Service",
+                "team": ["a", "b"],
+                "properties": {
+                    "said": "say \"hi\"\n🚀 {{ not.a.template }}",
+                    "n": 1,
+                    "gone": null,
+                    "deep": {"a": [null]}
+                },
+                "relations": {"one": "x", "many": ["y"], "none": null, "query": {"combinator": "and", "rules": []}}
+            });
+            if operation == "patch" {
+                json.as_object_mut().unwrap().shift_remove("identifier");
+            }
+            assert_eq!(body(operation, &all), json, "{operation}");
+            assert!(matches!(plan(operation, &all).steps[0].repeat, Repeat::Freely));
+        }
+    }
+
+    #[test]
+    fn other_blueprints_keep_their_titles() {
+        let properties = ("PORT_PROPERTIES", "{}");
+        for operation in ["upsert", "create", "replace"] {
+            let titled = json!({"identifier": "acme-shop-8812", "title": "acme/shop #8812", "properties": {}});
+            assert_eq!(body(operation, &[properties]), titled);
+            let untitled = json!({"identifier": "acme-shop-8812", "properties": {}});
+            assert_eq!(body(operation, &[properties, SERVICE]), untitled);
+        }
+        assert_eq!(body("patch", &[properties]), json!({"properties": {}}));
+        assert_eq!(body("patch", &[SUCCESS])["properties"]["status"], "SUCCESS");
+        assert!(problem("patch", &[]).starts_with("EVENT_ACTION is auto"));
+    }
+
+    #[test]
+    fn null_clears_in_a_patch_only() {
+        let nulls = [
+            ("PORT_ENTITY_TITLE", "null"),
+            ("PORT_ICON", "null"),
+            ("PORT_TEAM", "null"),
+            ("PORT_PROPERTIES", r#"{"a": null}"#),
+        ];
+        let cleared = json!({"title": null, "icon": null, "team": null, "properties": {"a": null}});
+        assert_eq!(body("patch", &nulls), cleared);
+        assert_eq!(body("upsert", &nulls)["team"], "null");
+    }
+
+    #[test]
+    fn identifiers_that_port_refuses_are_never_sent() {
+        for (id, why) in [
+            (
+                "acme shop",
+                "PORT_ENTITY_ID is `acme shop`, with ' ' in it; Port allows letters, digits and @ _",
+            ),
+            ("a#b", "with '#' in it"),
+            ("100%", "with '%' in it"),
+            ("a\nb", "with '\\n' in it"),
+            ("a\"b", "with '\"' in it"),
+            ("🚀", "with '🚀' in it"),
+            ("..", "which Port refuses"),
+            (".", "which Port refuses"),
+        ] {
+            for operation in ["upsert", "get", "delete", "patch"] {
+                let problem = problem(operation, &[("PORT_ENTITY_ID", id), SUCCESS]);
+                assert!(
+                    problem.starts_with("PORT_ENTITY_ID is `") && problem.contains(why),
+                    "{problem}"
+                );
+            }
+        }
+        assert!(problem("get", &[("PORT_ENTITY_ID", &"x".repeat(1001))]).contains("of 1001 characters"));
+        assert!(problem("get", &[("EVENT_ID", "a b")]).starts_with("EVENT_ID is `a b`"));
+        for id in [
+            "x".repeat(1000),
+            "ünïcode/日本語\\@_.+:=-...".to_owned(),
+            "...".to_owned(),
+        ] {
+            let path = line("get", &[("PORT_ENTITY_ID", &id)]);
+            assert_eq!(path, format!("GET {ENTITIES}/{}", segment(&id)));
+        }
+        assert!(problem("get", &[("PORT_BLUEPRINT", "a=b")]).starts_with("PORT_BLUEPRINT is `a=b`, with '=' in it"));
+        assert!(problem("get", &[("PORT_BLUEPRINT", "..")]).starts_with("PORT_BLUEPRINT is `..`"));
+        assert!(problem("get", &[("PORT_BLUEPRINT", &"x".repeat(101))]).contains("of 101 characters; Port allows 100"));
+    }
+
+    #[test]
+    fn bad_values_name_their_variable() {
+        for (name, value, why) in [
+            (
+                "PORT_PROPERTIES",
+                "{\"a\": }",
+                "PORT_PROPERTIES is not JSON: expected value at line 1, column 7",
+            ),
+            ("PORT_PROPERTIES", "[]", "PORT_PROPERTIES has to be a JSON object"),
+            ("PORT_RELATIONS", r#"{"a": 1}"#, "PORT_RELATIONS has \"a\" as a number"),
+            (
+                "PORT_RELATIONS",
+                r#"{"a": ["x", 1]}"#,
+                "PORT_RELATIONS has \"a\" as an array of more than strings",
+            ),
+            ("PORT_TEAM", "[\"a\"", "PORT_TEAM is not JSON"),
+            (
+                "PORT_MERGE",
+                "maybe",
+                "PORT_MERGE is `maybe`; it has to be true or false",
+            ),
+            ("PORT_QUERY", "{", "PORT_QUERY is not JSON"),
+            (
+                "PORT_ENTITY_TITLE",
+                "{{ event.nope }}",
+                "PORT_ENTITY_TITLE has a template",
+            ),
+        ] {
+            let problem = problem("upsert", &[SUCCESS, (name, value)]);
+            assert!(problem.starts_with(why), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_body_over_one_mebibyte_is_not_sent() {
+        let fits = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_000_000));
+        assert!(request("upsert", &[("PORT_PROPERTIES", &fits)]).len() > 1_000_000);
+        let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(1_048_576));
+        let problem = problem("upsert", &[("PORT_PROPERTIES", &long)]);
+        assert!(
+            problem.starts_with("PORT_PROPERTIES is too long") && problem.len() < 200,
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_validation_writes_nothing_or_is_refused() {
+        let validation = [SUCCESS, ("PORT_VALIDATION_ONLY", "true"), ("PORT_ENTITY_ID", "e")];
+        let expected = format!("POST {ENTITIES}?upsert=true&merge=true&validation_only=true");
+        assert_eq!(line("upsert", &validation), expected);
+        assert!(verdict("upsert", &validation, FIRST, 200, r#"{"ok":true}"#).contains("nothing written"));
+        let taken = r#"{"ok":false,"error":"identifier_taken"}"#;
+        assert_eq!(verdict("create", &validation, AGAIN, 409, taken), "as usual");
+        for operation in ["replace", "patch", "delete"] {
+            assert!(problem(operation, &validation).starts_with("PORT_VALIDATION_ONLY is true"));
+        }
+        assert!(line("get", &validation).starts_with("GET "));
+    }
+
+    #[test]
+    fn the_identifier_comes_from_the_reply() {
+        let reply = r#"{"ok":true,"entity":{"identifier":"e_1"}}"#;
+        for (operation, status) in [
+            ("upsert", 201),
+            ("upsert", 200),
+            ("create", 201),
+            ("replace", 200),
+            ("patch", 200),
+        ] {
+            assert_eq!(verdict(operation, &[SUCCESS], FIRST, status, reply), "delivered e_1 -");
+        }
+    }
+
+    #[test]
+    fn a_create_that_was_lost_is_found_again() {
+        let taken = r#"{"ok":false,"error":"identifier_taken","message":"taken"}"#;
+        assert_eq!(verdict("create", &[SUCCESS], FIRST, 409, taken), "as usual");
+        let found = verdict("create", &[SUCCESS], AGAIN, 409, taken);
+        assert!(
+            found.starts_with("delivered - it exists: an earlier attempt"),
+            "{found}"
+        );
+        let other = r#"{"ok":false,"error":"SCIM_CONFLICT"}"#;
+        assert_eq!(verdict("create", &[SUCCESS], AGAIN, 409, other), "as usual");
+        assert_eq!(verdict("upsert", &[SUCCESS], AGAIN, 409, taken), "as usual");
+    }
+
+    #[test]
+    fn get_returns_the_whole_reply() {
+        let more = [
+            ("PORT_INCLUDE", "identifier, properties.version"),
+            ("PORT_ENTITY_ID", "a/b"),
+        ];
+        let expected = format!("GET {ENTITIES}/a%2Fb?include=identifier&include=properties.version");
+        assert_eq!(request("get", &more), expected);
+        let step = &plan("get", &more).steps[0];
+        let reply = r#"{"ok":true,"entity":{"identifier":"a/b","properties":{"version":1.10}},"new":1}"#;
+        match read(step, FIRST, 200, reply) {
+            Verdict::Delivered(delivered) => assert_eq!(delivered.json.unwrap().to_string(), reply),
+            other => panic!("{other:?}"),
+        }
+        assert!(told(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without an \"entity\""));
+        assert_eq!(
+            told(&read(step, FIRST, 404, r#"{"ok":false,"error":"not_found"}"#)),
+            "as usual"
+        );
+    }
+
+    #[test]
+    fn a_search_goes_through_all_blueprints() {
+        assert_eq!(
+            request("search", &[QUERY, ("PORT_INCLUDE", "identifier,title")]),
+            format!(
+                "POST https://api.port.io/v1/entities/search?include=identifier&include=title\n{}",
+                QUERY.1
+            )
+        );
+        let step = &plan("search", &[QUERY]).steps[0];
+        let reply = r#"{"ok":true,"entities":[{"identifier":"a"}],"matchingBlueprints":["service"]}"#;
+        match read(step, FIRST, 200, reply) {
+            Verdict::Delivered(delivered) => {
+                assert_eq!(delivered.json, serde_json::from_str(reply).unwrap());
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(told(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without \"entities\""));
+        assert!(problem("search", &[]).starts_with("PORT_QUERY is not set"));
+        for query in ["{}", r#"{"combinator":"and"}"#, r#"{"query":{}}"#] {
+            assert!(problem("search", &[("PORT_QUERY", query)]).starts_with("PORT_QUERY has to be"));
+        }
+    }
+
+    #[test]
+    fn a_search_in_one_blueprint_reads_page_after_page() {
+        let mut plan = plan("search", &[QUERY, SERVICE, ("PORT_INCLUDE", "identifier")]);
+        let page = |from: &str| {
+            format!(
+                "POST https://api.port.io/v1/blueprints/service/entities/search\n{{\"query\":{},\"limit\":1000,\
+                 \"include\":[\"identifier\"]{from}}}",
+                QUERY.1
+            )
+        };
+        let mut step = plan.steps.remove(0);
+        assert_eq!(wire(&plan.otherwise[0].1), page(",\"from\":\"<next>\""));
+        assert_eq!(wire(&step.request), page(""));
+        for next in ["n1", "n2"] {
+            let reply = format!(r#"{{"ok":true,"entities":[{{"identifier":"{next}"}}],"next":"{next}"}}"#);
+            step = match read(&step, FIRST, 200, &reply) {
+                Verdict::Then(step) => step,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(wire(&step.request), page(&format!(",\"from\":\"{next}\"")));
+            assert!(step.is_poll, "pages are no attempts");
+        }
+        let stuck = read(&step, FIRST, 200, r#"{"ok":true,"entities":[],"next":"n2"}"#);
+        assert!(told(&stuck).contains("same `next`"));
+        let long = format!(r#"{{"ok":true,"entities":[],"x":"{}"}}"#, "x".repeat(LARGE));
+        assert!(told(&read(&step, FIRST, 200, &long)).contains("narrow PORT_QUERY"));
+        match read(
+            &step,
+            FIRST,
+            200,
+            r#"{"ok":true,"entities":[{"identifier":"n3"}],"next":null}"#,
+        ) {
+            Verdict::Delivered(delivered) => assert_eq!(
+                delivered.json,
+                Some(
+                    json!({"ok": true, "entities": [{"identifier": "n1"}, {"identifier": "n2"}, {"identifier": "n3"}]})
+                )
+            ),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(told(&read(&step, FIRST, 500, "")), "as usual");
+    }
+
+    #[test]
+    fn a_delete_is_spelled_out_and_may_come_late() {
+        assert!(problem("delete", &[]).starts_with("PORT_ENTITY_ID is not set; delete wants"));
+        let id = ("PORT_ENTITY_ID", "a/b");
+        let url = format!("DELETE {ENTITIES}/a%2Fb?delete_dependents");
+        assert_eq!(request("delete", &[id]), format!("{url}=false"));
+        let more = [id, ("PORT_DELETE_DEPENDENTS", "true"), ("PORT_RUN_ID", "r_1")];
+        assert_eq!(request("delete", &more), format!("{url}=true&run_id=r_1"));
+        assert_eq!(verdict("delete", &[id], FIRST, 200, r#"{"ok":true}"#), "delivered - -");
+        let missing = r#"{"ok":false,"error":"not_found","message":"No entity"}"#;
+        let skipped = "skipped there is nothing to delete: not_found: No entity";
+        assert_eq!(verdict("delete", &[id], FIRST, 404, missing), skipped);
+        assert!(verdict("delete", &[id], AGAIN, 404, missing).starts_with("delivered - it is gone"));
+        assert_eq!(verdict("delete", &[id], AGAIN, 404, "<html>"), "as usual");
+    }
+}
