@@ -10,33 +10,14 @@ use std::{
 
 use sandbox::{Fault, Options, Sandbox, Service};
 use serde_json::json;
-use support::{Ran, Run, asked, methods, notify, wait_until};
+use support::{
+    Ran, asked, methods,
+    operations::{CANDIDATE, LOGIN, NEW_CANDIDATE, OPERATIONS, fail, prepared, ready, ready_with, sent},
+    wait_until,
+};
 
-/// A candidate that Aviator takes.
-const CANDIDATE: (&str, &str) = ("AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc1");
-/// An environment that the stand-in of Aviator has.
-const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
 /// Without a pause: what is measured is whether something is repeated, not how long that waits.
 const AT_ONCE: (&str, &str) = ("retry-after", "0");
-
-/// The usual call, at a sandbox, with an environment and a candidate.
-fn run(sandbox: &Sandbox, arguments: &[&str]) -> Run {
-    notify(arguments).at(sandbox).vars([CANDIDATE, PRODUCTION])
-}
-
-/// A sandbox in which the candidate is released.
-fn released() -> Sandbox {
-    released_with(Options::default())
-}
-
-fn released_with(options: Options) -> Sandbox {
-    let sandbox = Sandbox::start_with(options);
-    sandbox.seed(
-        Service::Aviator,
-        json!({"releases": {CANDIDATE.1: {"repo": "acme/shop", "commit": "9f2c1e7d0b"}}}),
-    );
-    sandbox
-}
 
 /// A status that asks to be tried again at once.
 fn status(code: u16) -> Fault {
@@ -114,7 +95,7 @@ fn each_class_exits_as_the_policy_says() {
             if let Some(fault) = fault {
                 sandbox.fail(Service::Rely, 1, fault.clone());
             }
-            let ran = run(&sandbox, &["rely"])
+            let ran = prepared(&sandbox, &["rely"])
                 .vars(variables.iter().copied())
                 .var("NOTIFY_ON_ERROR", policy.unwrap_or_default())
                 .run()
@@ -139,7 +120,7 @@ fn an_optional_destination_is_tried_and_reported_and_never_changes_the_exit_code
             if let Some(fault) = &fault {
                 sandbox.fail(Service::Rely, 9, fault.clone());
             }
-            run(&sandbox, &["rely?", "cto"])
+            prepared(&sandbox, &["rely?", "cto"])
                 .vars(variable)
                 .var("NOTIFY_ON_ERROR", policy)
                 .run()
@@ -153,7 +134,7 @@ fn an_optional_destination_is_tried_and_reported_and_never_changes_the_exit_code
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Rely, 9, Fault::status(400));
     sandbox.fail(Service::Cto, 9, Fault::status(500));
-    run(&sandbox, &[])
+    prepared(&sandbox, &[])
         .var("NOTIFY_DESTINATIONS", "rely:create?, cto")
         .run()
         .exits(75)
@@ -176,7 +157,7 @@ fn of_several_failures_the_highest_code_wins() {
                 sandbox.fail(service, 1, Fault::status(code));
             }
         }
-        run(&sandbox, &["rely", "cto", "aviator:release"])
+        prepared(&sandbox, &["rely", "cto", "aviator:release"])
             .var("AVIATOR_RELEASE_CANDIDATE", candidate)
             .var("NOTIFY_ATTEMPTS", "1")
             .run()
@@ -194,24 +175,30 @@ const FREE: &[(&str, Service, &str)] = &[
     ("rely:get", Service::Rely, "GET"),
     ("aviator", Service::Aviator, "PATCH"),
     ("aviator:list", Service::Aviator, "GET"),
+    ("port", Service::Port, "POST"),
+    ("port:create", Service::Port, "POST"),
+    ("port:replace", Service::Port, "PUT"),
+    ("port:patch", Service::Port, "PATCH"),
+    ("port:get", Service::Port, "GET"),
+    ("port:search", Service::Port, "POST"),
+    ("port:delete", Service::Port, "DELETE"),
+    ("port:run-update", Service::Port, "PATCH"),
 ];
 
 #[test]
 fn what_changes_nothing_when_repeated_is_repeated_after_every_passing_failure() {
     for (operation, service, method) in FREE {
-        let sandbox = released();
-        run(&sandbox, &["rely"]).run().exits(0);
-        let before = sandbox.requests_to(*service).len();
+        let sandbox = ready();
         let codes = [408, 425, 429, 500, 502, 503, 504, 599];
         for code in codes {
-            sandbox.fail(*service, 1, status(code));
+            fail(&sandbox, *service, 1, &status(code));
         }
-        run(&sandbox, &[operation])
+        prepared(&sandbox, &[operation])
             .var("NOTIFY_ATTEMPTS", "20")
             .run()
             .exits(0)
             .says_of(operation, "sent");
-        let requests = &sandbox.requests_to(*service)[before..];
+        let requests = sent(&sandbox, *service);
         assert_eq!(requests.len(), codes.len() + 1, "{operation}");
         assert!(requests.iter().all(|request| request.method == *method), "{operation}");
         let bodies: Vec<_> = requests.iter().map(|request| request.body.clone()).collect();
@@ -226,15 +213,13 @@ fn what_changes_nothing_when_repeated_is_repeated_after_every_passing_failure() 
 fn what_changes_nothing_when_repeated_is_repeated_after_a_broken_connection() {
     for (operation, service, _) in FREE {
         for fault in [Fault::Reset, Fault::ProcessThenReset, Fault::Truncate] {
-            let sandbox = released();
-            run(&sandbox, &["rely"]).run().exits(0);
-            let before = sandbox.requests_to(*service).len();
-            sandbox.fail(*service, 1, fault.clone());
-            run(&sandbox, &[operation])
+            let sandbox = ready();
+            fail(&sandbox, *service, 1, &fault);
+            prepared(&sandbox, &[operation])
                 .run()
                 .exits(0)
                 .says_of(operation, "2 attempts");
-            assert_eq!(sandbox.requests_to(*service).len() - before, 2, "{operation} {fault:?}");
+            assert_eq!(sent(&sandbox, *service).len(), 2, "{operation} {fault:?}");
         }
     }
 }
@@ -274,23 +259,50 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
             r#"{"error":"Environment is frozen"}"#,
             "Environment is frozen",
         ),
+        (
+            "port",
+            Service::Port,
+            r#"{"ok":false,"error":"blueprint_schema_mismatch","message":"no such property"}"#,
+            "blueprint_schema_mismatch: no such property",
+        ),
+        (
+            "port:delete",
+            Service::Port,
+            r#"{"ok":false,"error":"has_dependents"}"#,
+            "has_dependents",
+        ),
+        (
+            "port:run-create",
+            Service::Port,
+            r#"{"ok":false,"error":"not_found"}"#,
+            "not_found",
+        ),
+        (
+            "port:run-log",
+            Service::Port,
+            r#"{"ok":false,"error":"run_exhausted"}"#,
+            "run_exhausted",
+        ),
     ];
     for (operation, service, body, words) in bodies {
-        for code in [400, 401, 402, 403, 406, 410, 413, 418] {
-            let sandbox = released();
+        for code in [400, 401, 402, 403, 406, 410, 413, 418, 422] {
+            if (service, code) == (Service::Port, 401) {
+                continue; // Its token is renewed once.
+            }
+            let sandbox = ready();
             let fault = Fault::Status {
                 code,
                 headers: Vec::new(),
                 body: body.to_owned(),
             };
-            sandbox.fail(service, 9, fault);
-            run(&sandbox, &[operation])
+            fail(&sandbox, service, 9, &fault);
+            prepared(&sandbox, &[operation])
                 .run()
                 .exits(76)
                 .says_of(operation, "rejected")
                 .says_of(operation, &format!("answered {code}: {words}"))
                 .says(&format!("HTTP {code}"));
-            assert_eq!(sandbox.requests_to(service).len(), 1, "{operation} {code}");
+            assert_eq!(sent(&sandbox, service).len(), 1, "{operation} {code}");
         }
     }
 }
@@ -301,9 +313,10 @@ fn a_refused_credential_is_named() {
         ("rely", Service::Rely, "RELY_API_TOKEN"),
         ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
         ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
+        ("port", Service::Port, "PORT_CLIENT_SECRET"),
     ] {
-        let sandbox = released();
-        run(&sandbox, &[operation])
+        let sandbox = ready();
+        prepared(&sandbox, &[operation])
             .var(variable, "a-token-nobody-made")
             .run()
             .exits(76)
@@ -326,7 +339,7 @@ fn an_event_without_an_id_is_never_sent_again_when_it_may_have_arrived() {
     ] {
         let sandbox = Sandbox::start();
         sandbox.fail(Service::Cto, 1, fault.clone());
-        run(&sandbox, &["cto"])
+        prepared(&sandbox, &["cto"])
             .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
             .run()
             .exits(75)
@@ -340,7 +353,7 @@ fn an_event_without_an_id_is_sent_again_when_it_can_not_have_arrived() {
     for code in [408, 425, 429, 502, 503, 504] {
         let sandbox = Sandbox::start();
         sandbox.fail(Service::Cto, 2, status(code));
-        run(&sandbox, &["cto"]).run().exits(0).says_of("cto", "3 attempts");
+        prepared(&sandbox, &["cto"]).run().exits(0).says_of("cto", "3 attempts");
         assert_eq!(sandbox.requests_to(Service::Cto).len(), 3);
         assert_eq!(cto_events(&sandbox), 1);
     }
@@ -352,7 +365,7 @@ fn attempts_are_as_many_as_notify_attempts_says_and_for_cto_at_most_three() {
         let sandbox = Sandbox::start();
         sandbox.fail(Service::Rely, 99, status(503));
         sandbox.fail(Service::Cto, 99, status(503));
-        run(&sandbox, &["rely", "cto"])
+        prepared(&sandbox, &["rely", "cto"])
             .var("NOTIFY_ATTEMPTS", given)
             .run()
             .exits(75)
@@ -373,7 +386,7 @@ fn a_creation_that_may_have_happened_is_healed_by_a_patch() {
             ..Options::default()
         });
         sandbox.fail_on(Service::Rely, "POST ", 1, Fault::ProcessThenReset);
-        run(&sandbox, &["rely:create"]).run().exits(0);
+        prepared(&sandbox, &["rely:create"]).run().exits(0);
         assert_eq!(methods(&sandbox, Service::Rely), "POST PUT");
         assert!(asked(&sandbox, Service::Rely)[1].ends_with("?patch=true"));
         assert_eq!(entities(&sandbox), 1);
@@ -388,7 +401,7 @@ fn a_creation_that_did_not_happen_is_made_up_for() {
             ..Options::default()
         });
         sandbox.fail_on(Service::Rely, "POST ", 1, Fault::Reset);
-        run(&sandbox, &["rely:create"]).run().exits(0);
+        prepared(&sandbox, &["rely:create"]).run().exits(0);
         assert_eq!(methods(&sandbox, Service::Rely), expected);
         assert_eq!(entities(&sandbox), 1);
     }
@@ -405,12 +418,15 @@ fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
         // The creation's reply is lost.
         let sandbox = Sandbox::start_with(options.clone());
         sandbox.fail_on(Service::Rely, "POST ", 1, Fault::ProcessThenReset);
-        run(&sandbox, &["rely"]).run().exits(0);
+        prepared(&sandbox, &["rely"]).run().exits(0);
         assert_eq!(methods(&sandbox, Service::Rely), "PUT POST PUT");
 
         // Another job creates it between the two: PUT answers as if there were none, POST finds it there.
         let sandbox = Sandbox::start_with(options);
-        run(&sandbox, &["rely"]).var("EVENT_ACTION", "started").run().exits(0);
+        prepared(&sandbox, &["rely"])
+            .var("EVENT_ACTION", "started")
+            .run()
+            .exits(0);
         sandbox.fail_on(
             Service::Rely,
             "PUT ",
@@ -421,7 +437,7 @@ fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
                 body: r#"{"detail":"not found"}"#.to_owned(),
             },
         );
-        run(&sandbox, &["rely"]).run().exits(0);
+        prepared(&sandbox, &["rely"]).run().exits(0);
         assert_eq!(methods(&sandbox, Service::Rely), "PUT POST PUT POST PUT");
         let state = sandbox.state(Service::Rely);
         let entity = &state["entities"]["acme-shop-8812-production"];
@@ -438,9 +454,9 @@ fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
 #[test]
 fn a_deployment_whose_reply_was_lost_is_found_in_the_list_and_triggers_its_workflow_once() {
     for fault in [Fault::ProcessThenReset, Fault::Delay(Duration::from_secs(2))] {
-        let sandbox = released();
+        let sandbox = ready();
         sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
-        run(&sandbox, &["aviator:deployment"])
+        prepared(&sandbox, &["aviator:deployment"])
             .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
             .run()
             .exits(0)
@@ -458,18 +474,18 @@ fn a_deployment_that_was_not_created_is_created_after_all() {
         (status(502), "POST GET POST"),
         (status(429), "POST POST"),
     ] {
-        let sandbox = released();
+        let sandbox = ready();
         // One from long ago is not ours.
         sandbox.seed(
             Service::Aviator,
             json!({"environments": {"production": {"deployments": [{
-                "release_candidate_version": CANDIDATE.1,
+                "release_candidate_version": CANDIDATE,
                 "status": "success",
                 "deploy_start_at": "2025-03-01T10:00:00.123Z",
             }]}}}),
         );
         sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
-        run(&sandbox, &["aviator:deployment"]).run().exits(0);
+        prepared(&sandbox, &["aviator:deployment"]).run().exits(0);
         assert_eq!(methods(&sandbox, Service::Aviator), expected, "{fault:?}");
         assert_eq!(workflows(&sandbox), 1);
     }
@@ -478,10 +494,10 @@ fn a_deployment_that_was_not_created_is_created_after_all() {
 #[test]
 fn a_deployment_is_not_sent_again_when_the_list_does_not_tell() {
     for list in [Fault::status(404), Fault::Html, Fault::NotJson] {
-        let sandbox = released();
+        let sandbox = ready();
         sandbox.fail_on(Service::Aviator, "POST ", 1, Fault::ProcessThenReset);
         sandbox.fail_on(Service::Aviator, "GET ", 9, list.clone());
-        run(&sandbox, &["aviator:deployment"])
+        prepared(&sandbox, &["aviator:deployment"])
             .run()
             .exits(75)
             .says_of("aviator:deployment", "not sent again");
@@ -493,7 +509,7 @@ fn a_deployment_is_not_sent_again_when_the_list_does_not_tell() {
 #[test]
 fn a_late_start_does_not_move_a_finished_deployment_back() {
     for (end, last) in [("success", "success"), ("failed", "failure"), ("canceled", "canceled")] {
-        let sandbox = released();
+        let sandbox = ready();
         sandbox.fail_on(
             Service::Aviator,
             "PATCH ",
@@ -501,9 +517,9 @@ fn a_late_start_does_not_move_a_finished_deployment_back() {
             Fault::status_with(503, "retry-after", "1"),
         );
         let late = thread::scope(|scope| {
-            let late = scope.spawn(|| run(&sandbox, &["aviator"]).var("EVENT_ACTION", "started").run());
+            let late = scope.spawn(|| prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", "started").run());
             wait_until("the first report", || !sandbox.requests_to(Service::Aviator).is_empty());
-            run(&sandbox, &["aviator"]).var("EVENT_ACTION", end).run().exits(0);
+            prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", end).run().exits(0);
             late.join().expect("it does not panic")
         });
         late.exits(0).says_of("aviator", "skipped").says_of("aviator", last);
@@ -515,9 +531,9 @@ fn a_late_start_does_not_move_a_finished_deployment_back() {
 #[test]
 fn a_start_is_repeated_while_nothing_has_finished() {
     for fault in [status(503), Fault::Reset, Fault::ProcessThenReset] {
-        let sandbox = released();
+        let sandbox = ready();
         sandbox.fail_on(Service::Aviator, "PATCH ", 2, fault);
-        run(&sandbox, &["aviator"])
+        prepared(&sandbox, &["aviator"])
             .var("EVENT_ACTION", "started")
             .run()
             .exits(0)
@@ -550,7 +566,7 @@ fn cutting_a_release_and_rolling_back_are_repeated_only_if_nothing_was_done() {
             json!({"environments": {"production": {"deployments": [success("2-rc1"), success("1-rc1")]}}}),
         );
         sandbox.fail(Service::Aviator, 1, fault.clone());
-        run(&sandbox, &[operation]).run().exits(code);
+        prepared(&sandbox, &[operation]).run().exits(code);
         assert_eq!(methods(&sandbox, Service::Aviator), expected, "{operation} {fault:?}");
     }
 }
@@ -565,23 +581,242 @@ fn a_candidate_that_an_earlier_attempt_cut_is_no_failure() {
         Fault::status_with(503, "retry-after", "1"),
     );
     let ran = thread::scope(|scope| {
-        let ran = scope.spawn(|| run(&sandbox, &["aviator:release"]).run());
+        let ran = scope.spawn(|| prepared(&sandbox, &["aviator:release"]).run());
         wait_until("the first attempt", || {
             !sandbox.requests_to(Service::Aviator).is_empty()
         });
         // The gateway gave up on a request that Aviator carried out.
         sandbox.seed(
             Service::Aviator,
-            json!({"releases": {CANDIDATE.1: {"repo": "acme/shop", "commit": "9f2c1e7d0b"}}}),
+            json!({"releases": {NEW_CANDIDATE: {"repo": "acme/shop", "commit": "9f2c1e7d0b"}}}),
         );
         ran.join().expect("it does not panic")
     });
     ran.exits(0).says_of("aviator:release", "an earlier attempt had cut it");
     // One that was there before is said to be.
-    run(&sandbox, &["aviator:release"])
+    prepared(&sandbox, &["aviator:release"])
         .run()
         .exits(76)
         .says_of("aviator:release", "already exists");
+}
+
+// Port: a token for the run, and runs that must not start twice
+
+fn logins(sandbox: &Sandbox) -> usize {
+    let requests = sandbox.requests_to(Service::Port);
+    requests.iter().filter(|request| request.path == LOGIN).count()
+}
+
+fn paths(sandbox: &Sandbox) -> Vec<String> {
+    let requests = sent(sandbox, Service::Port);
+    requests.into_iter().map(|request| request.path).collect()
+}
+
+#[test]
+fn one_token_serves_a_whole_run() {
+    let sandbox = ready();
+    let operations = ["port", "port:patch", "port:get", "port:run-log", "port:run-update"];
+    prepared(&sandbox, &operations)
+        .var("PORT_RUN_LOG", "a line")
+        .run()
+        .exits(0);
+    assert_eq!(logins(&sandbox), 1);
+    assert_eq!(sent(&sandbox, Service::Port).len(), 6, "run-update logs too");
+}
+
+#[test]
+fn a_token_that_expires_is_renewed_once() {
+    // It expires between two operations of the run.
+    let expiring = |uses| Options {
+        port_tokens_expire_after: Some(uses),
+        ..Options::default()
+    };
+    let sandbox = ready_with(expiring(2));
+    prepared(&sandbox, &["port", "port:patch", "port:get"]).run().exits(0);
+    assert_eq!(logins(&sandbox), 2);
+    assert_eq!(methods(&sandbox, Service::Port), "POST POST PATCH GET POST GET");
+
+    // It is never good for anything.
+    let sandbox = ready_with(expiring(0));
+    prepared(&sandbox, &["port"])
+        .run()
+        .exits(76)
+        .says_of("port", "rejected");
+    assert_eq!(logins(&sandbox), 2);
+    assert_eq!(sent(&sandbox, Service::Port).len(), 2);
+}
+
+#[test]
+fn nothing_is_sent_without_a_token() {
+    for (fault, code, attempts) in [
+        (Fault::status(401), 76, 1),
+        (Fault::status(404), 76, 1),
+        (Fault::Html, 76, 1),
+        (Fault::NotJson, 76, 1),
+        (Fault::Oversize(2 << 20), 76, 1),
+        (status(503), 75, 3),
+    ] {
+        let sandbox = ready();
+        sandbox.fail_on(Service::Port, LOGIN, 99, fault.clone());
+        prepared(&sandbox, &["port"])
+            .var("NOTIFY_ATTEMPTS", "3")
+            .run()
+            .exits(code);
+        assert_eq!(logins(&sandbox), attempts, "{fault:?}");
+        assert_eq!(sent(&sandbox, Service::Port).len(), 0, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_login_is_repeated_after_every_passing_failure() {
+    for fault in [
+        status(429),
+        status(500),
+        Fault::Reset,
+        Fault::ProcessThenReset,
+        Fault::Truncate,
+    ] {
+        let sandbox = ready();
+        sandbox.fail_on(Service::Port, LOGIN, 1, fault);
+        prepared(&sandbox, &["port"]).run().exits(0);
+        assert_eq!(logins(&sandbox), 2);
+        assert_eq!(sent(&sandbox, Service::Port).len(), 1);
+    }
+}
+
+#[test]
+fn ports_own_header_says_when_its_limit_ends() {
+    let epoch = |seconds: u64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        (now.expect("after 1970").as_secs() + seconds).to_string()
+    };
+    // Seconds to wait, or the time itself in whole seconds.
+    for (is_epoch, least) in [(false, 2000), (true, 1900)] {
+        let sandbox = ready();
+        let value = if is_epoch { epoch(3) } else { "2".to_owned() };
+        let limited = Fault::status_with(429, "x-ratelimit-reset", &value);
+        fail(&sandbox, Service::Port, 1, &limited);
+        prepared(&sandbox, &["port"])
+            .run()
+            .exits(0)
+            .says_of("port", "2 attempts")
+            .takes_at_least(Duration::from_millis(least));
+    }
+    let sandbox = ready();
+    let far = Fault::status_with(429, "x-ratelimit-reset", &epoch(300));
+    fail(&sandbox, Service::Port, 1, &far);
+    prepared(&sandbox, &["port:get"])
+        .run()
+        .exits(75)
+        .says_of("port:get", "NOTIFY_TIMEOUT")
+        .ends_within(Duration::from_secs(3));
+    assert_eq!(sent(&sandbox, Service::Port).len(), 1);
+
+    // `Retry-After` says it better, and elsewhere the header means nothing.
+    let both = Fault::Status {
+        code: 429,
+        headers: vec![
+            ("retry-after".to_owned(), "0".to_owned()),
+            ("x-ratelimit-reset".to_owned(), "300".to_owned()),
+        ],
+        body: String::new(),
+    };
+    let sandbox = ready();
+    fail(&sandbox, Service::Port, 1, &both);
+    sandbox.fail(Service::Rely, 1, far);
+    prepared(&sandbox, &["port", "rely"]).run().exits(0);
+}
+
+#[test]
+fn a_creation_at_port_that_may_have_happened_is_no_failure() {
+    let sandbox = ready();
+    fail(&sandbox, Service::Port, 1, &Fault::ProcessThenReset);
+    prepared(&sandbox, &["port:create"])
+        .run()
+        .exits(0)
+        .says_of("port:create", "an earlier attempt got through");
+    assert_eq!(methods(&sandbox, Service::Port), "POST POST POST");
+    // One that was there before is a failure.
+    prepared(&sandbox, &["port:create"])
+        .run()
+        .exits(76)
+        .says_of("port:create", "identifier_taken");
+}
+
+#[test]
+fn a_deletion_that_may_have_happened_is_no_failure() {
+    let sandbox = ready();
+    fail(&sandbox, Service::Port, 1, &Fault::ProcessThenReset);
+    prepared(&sandbox, &["port:delete"])
+        .run()
+        .exits(0)
+        .says_of("port:delete", "sent")
+        .says_of("port:delete", "an earlier attempt got through");
+    prepared(&sandbox, &["port:delete"])
+        .run()
+        .exits(0)
+        .says_of("port:delete", "skipped");
+}
+
+#[test]
+fn an_action_is_never_run_twice_nor_logged_twice() {
+    for fault in [
+        status(500),
+        status(502),
+        status(503),
+        Fault::Reset,
+        Fault::ProcessThenReset,
+        Fault::Truncate,
+        Fault::Delay(Duration::from_secs(2)),
+    ] {
+        for operation in ["port:run-create", "port:run-log"] {
+            let sandbox = ready();
+            sandbox.fail_on(Service::Port, "/v1/actions", 1, fault.clone());
+            prepared(&sandbox, &[operation])
+                .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+                .run()
+                .exits(75)
+                .says_of(operation, "not sent again");
+            assert_eq!(sent(&sandbox, Service::Port).len(), 1, "{operation} {fault:?}");
+        }
+    }
+    for operation in ["port:run-create", "port:run-log"] {
+        let sandbox = ready();
+        sandbox.fail_on(Service::Port, "/v1/actions", 1, status(429));
+        prepared(&sandbox, &[operation]).run().exits(0);
+        assert_eq!(sent(&sandbox, Service::Port).len(), 2, "{operation}");
+    }
+}
+
+#[test]
+fn a_run_is_ended_after_its_log_and_only_once() {
+    let sandbox = ready();
+    sandbox.fail_on(Service::Port, "PATCH ", 1, Fault::ProcessThenReset);
+    prepared(&sandbox, &["port:run-update"])
+        .var("PORT_RUN_LOG", "a line")
+        .run()
+        .exits(0)
+        .says_of("port:run-update", "an earlier attempt got through");
+    let update = "/v1/actions/runs/r_1";
+    let log = format!("{update}/logs");
+    assert_eq!(paths(&sandbox), [log.as_str(), update, update]);
+
+    // Without its log the update is not sent.
+    let sandbox = ready();
+    sandbox.fail_on(Service::Port, "/logs", 1, Fault::status(500));
+    prepared(&sandbox, &["port:run-update"])
+        .var("PORT_RUN_LOG", "a line")
+        .run()
+        .exits(75);
+    assert_eq!(paths(&sandbox), [log]);
+}
+
+#[test]
+fn what_port_calls_a_failed_request_is_shown() {
+    let sandbox = Sandbox::start();
+    let ran = prepared(&sandbox, &["port:patch"]).run().exits(76);
+    let id = ran.stderr.split_once("request id ").map(|(_, rest)| rest.len());
+    assert!(id.is_some_and(|length| length > 36), "{}", ran.stderr);
 }
 
 // Waiting
@@ -598,7 +833,7 @@ fn a_service_that_says_when_to_come_back_is_waited_for() {
     for (value, least) in forms {
         let sandbox = Sandbox::start();
         sandbox.fail(Service::Rely, 1, Fault::status_with(429, "retry-after", &value()));
-        run(&sandbox, &["rely"])
+        prepared(&sandbox, &["rely"])
             .run()
             .exits(0)
             .says_of("rely", "2 attempts")
@@ -609,7 +844,7 @@ fn a_service_that_says_when_to_come_back_is_waited_for() {
     let sandbox = Sandbox::start();
     let passed = "Sat, 01 Mar 2025 10:07:41 GMT";
     sandbox.fail(Service::Rely, 4, Fault::status_with(503, "retry-after", passed));
-    run(&sandbox, &["rely"])
+    prepared(&sandbox, &["rely"])
         .run()
         .exits(0)
         .says_of("rely", "5 attempts")
@@ -623,10 +858,11 @@ fn a_pause_longer_than_the_budget_ends_at_once() {
             ("rely", Service::Rely),
             ("cto", Service::Cto),
             ("aviator", Service::Aviator),
+            ("port", Service::Port),
         ] {
-            let sandbox = released();
+            let sandbox = ready();
             sandbox.fail(service, 9, Fault::status_with(429, "retry-after", &value));
-            run(&sandbox, &[operation])
+            prepared(&sandbox, &[operation])
                 .run()
                 .exits(75)
                 .says_of(operation, "unavailable")
@@ -641,7 +877,7 @@ fn a_pause_longer_than_the_budget_ends_at_once() {
 fn pauses_of_our_own_grow_but_the_first_is_short() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Rely, 1, Fault::status(503));
-    run(&sandbox, &["rely"])
+    prepared(&sandbox, &["rely"])
         .run()
         .exits(0)
         .ends_within(Duration::from_secs(2));
@@ -649,12 +885,12 @@ fn pauses_of_our_own_grow_but_the_first_is_short() {
 
 #[test]
 fn the_whole_run_ends_when_its_time_is_over() {
-    let sandbox = released();
+    let sandbox = ready();
     for service in [Service::Rely, Service::Cto, Service::Aviator] {
         sandbox.fail(service, 99, Fault::Hang);
     }
     let destinations = ["rely", "cto", "aviator:release", "aviator:status"];
-    run(&sandbox, &destinations)
+    prepared(&sandbox, &destinations)
         .var("NOTIFY_TIMEOUT", "1.5")
         .var("NOTIFY_ATTEMPT_TIMEOUT", "10")
         .run()
@@ -676,7 +912,7 @@ fn the_whole_run_ends_when_its_time_is_over() {
 fn pauses_count_against_the_time_of_the_run() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Rely, 99, Fault::status_with(503, "retry-after", "1"));
-    run(&sandbox, &["rely"])
+    prepared(&sandbox, &["rely"])
         .var("NOTIFY_TIMEOUT", "2.5")
         .var("NOTIFY_ATTEMPTS", "99")
         .run()
@@ -689,7 +925,7 @@ fn pauses_count_against_the_time_of_the_run() {
 fn one_attempt_ends_when_its_time_is_over_and_the_next_may_succeed() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Rely, 1, Fault::Hang);
-    run(&sandbox, &["rely"])
+    prepared(&sandbox, &["rely"])
         .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
         .run()
         .exits(0)
@@ -718,7 +954,7 @@ fn a_dead_server_is_tried_again_and_then_unavailable() {
         ("aviator:rollback", "AVIATOR_API_URL"),
     ] {
         let sandbox = Sandbox::start();
-        run(&sandbox, &[operation])
+        prepared(&sandbox, &[operation])
             .var(variable, &dead)
             .var("NOTIFY_ATTEMPTS", "2")
             .run()
@@ -730,7 +966,7 @@ fn a_dead_server_is_tried_again_and_then_unavailable() {
 
 #[test]
 fn a_name_that_does_not_exist_is_unavailable_and_shown() {
-    run(&Sandbox::start(), &["rely"])
+    prepared(&Sandbox::start(), &["rely"])
         .var("RELY_API_URL", "https://rely.invalid")
         .var("NOTIFY_ATTEMPTS", "1")
         .run()
@@ -738,21 +974,6 @@ fn a_name_that_does_not_exist_is_unavailable_and_shown() {
         .says_of("rely", "rely.invalid")
         .says_of("rely", "can't be resolved");
 }
-
-/// Every operation of every service here, with what it needs.
-const OPERATIONS: &[(&str, Service)] = &[
-    ("rely", Service::Rely),
-    ("rely:create", Service::Rely),
-    ("rely:replace", Service::Rely),
-    ("rely:patch", Service::Rely),
-    ("rely:get", Service::Rely),
-    ("cto", Service::Cto),
-    ("aviator", Service::Aviator),
-    ("aviator:release", Service::Aviator),
-    ("aviator:deployment", Service::Aviator),
-    ("aviator:rollback", Service::Aviator),
-    ("aviator:list", Service::Aviator),
-];
 
 #[test]
 fn a_success_that_does_not_look_like_one_is_none() {
@@ -762,14 +983,14 @@ fn a_success_that_does_not_look_like_one_is_none() {
             (Fault::NotJson, "something that is not JSON"),
             (Fault::Oversize(17 << 20), "more than the"),
         ] {
-            let sandbox = released();
-            sandbox.fail(*service, 9, fault);
-            run(&sandbox, &[operation])
+            let sandbox = ready();
+            fail(&sandbox, *service, 9, &fault);
+            prepared(&sandbox, &[operation])
                 .run()
                 .exits(76)
                 .says_of(operation, "rejected")
                 .says_of(operation, words);
-            assert_eq!(sandbox.requests_to(*service).len(), 1, "{operation}");
+            assert_eq!(sent(&sandbox, *service).len(), 1, "{operation}");
         }
     }
 }
@@ -778,29 +999,29 @@ fn a_success_that_does_not_look_like_one_is_none() {
 fn a_long_reply_is_read_where_one_is_asked_for_and_nowhere_else() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Rely, 2, Fault::Oversize(2 << 20));
-    let ran = run(&sandbox, &["rely:get"]).run().exits(0);
+    let ran = prepared(&sandbox, &["rely:get"]).run().exits(0);
     assert!(
         ran.json()["padding"]
             .as_str()
             .is_some_and(|text| text.len() > 2_000_000)
     );
-    run(&sandbox, &["rely"]).run().exits(76);
+    prepared(&sandbox, &["rely"]).run().exits(76);
 }
 
 #[test]
 fn a_redirect_is_shown_and_not_followed() {
     let elsewhere = Sandbox::start();
     for (operation, service) in OPERATIONS {
-        let sandbox = released();
+        let sandbox = ready();
         let location = format!("{}/login?token=abc#x", elsewhere.url(*service));
-        sandbox.fail(*service, 9, Fault::Redirect(location));
-        run(&sandbox, &[operation])
+        fail(&sandbox, *service, 9, &Fault::Redirect(location));
+        prepared(&sandbox, &[operation])
             .run()
             .exits(76)
             .says_of(operation, "answered 307")
             .says_of(operation, &format!("{}/login;", elsewhere.url(*service)))
             .hides("token=abc");
-        assert_eq!(sandbox.requests_to(*service).len(), 1, "{operation}");
+        assert_eq!(sent(&sandbox, *service).len(), 1, "{operation}");
     }
     assert_eq!(elsewhere.requests().len(), 0);
 }
@@ -817,9 +1038,9 @@ fn a_failing_destination_does_not_stop_the_others() {
         Fault::Oversize(99 << 20),
     ] {
         for broken in [Service::Rely, Service::Cto, Service::Aviator] {
-            let sandbox = released();
+            let sandbox = ready();
             sandbox.fail(broken, 99, fault.clone());
-            let ran = run(&sandbox, &["rely", "cto", "aviator"])
+            let ran = prepared(&sandbox, &["rely", "cto", "aviator"])
                 .var("NOTIFY_TIMEOUT", "2")
                 .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
                 .var("NOTIFY_ATTEMPTS", "1")
@@ -844,7 +1065,7 @@ fn a_failing_destination_does_not_stop_the_others() {
 fn operations_on_one_service_go_in_the_order_they_are_named() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Aviator, 1, Fault::Delay(Duration::from_millis(300)));
-    run(
+    prepared(
         &sandbox,
         &["aviator:release", "cto", "aviator:deployment", "aviator:status"],
     )
@@ -856,18 +1077,18 @@ fn operations_on_one_service_go_in_the_order_they_are_named() {
         .into_iter()
         .map(|request| request.path)
         .collect();
-    assert!(paths[0].ends_with("/releases/1.4.0-rc1"), "{paths:?}");
+    assert!(paths[0].ends_with("/releases/1.4.0-rc2"), "{paths:?}");
     assert!(paths[1].ends_with("/environments/production/deployments"), "{paths:?}");
     assert_eq!(deployed(&sandbox), "success");
 }
 
 #[test]
 fn services_are_reported_to_at_the_same_time() {
-    let sandbox = released();
+    let sandbox = ready();
     for service in [Service::Rely, Service::Cto, Service::Aviator] {
         sandbox.fail(service, 1, Fault::Delay(Duration::from_secs(1)));
     }
-    run(&sandbox, &["rely", "cto", "aviator"])
+    prepared(&sandbox, &["rely", "cto", "aviator"])
         .run()
         .exits(0)
         .takes_at_least(Duration::from_secs(1))
@@ -877,8 +1098,8 @@ fn services_are_reported_to_at_the_same_time() {
 #[test]
 fn a_destination_named_twice_is_sent_to_once() {
     let sandbox = Sandbox::start();
-    run(&sandbox, &["cto", "cto:event", "cto?"]).run().exits(0);
-    run(&sandbox, &[])
+    prepared(&sandbox, &["cto", "cto:event", "cto?"]).run().exits(0);
+    prepared(&sandbox, &[])
         .var("NOTIFY_DESTINATIONS", "cto, cto:event,cto")
         .run()
         .exits(0);
@@ -889,7 +1110,7 @@ fn a_destination_named_twice_is_sent_to_once() {
 fn a_second_run_after_a_failure_reports_the_same_entity() {
     let sandbox = Sandbox::start();
     let retried = |job: &str| -> Ran {
-        run(&sandbox, &["rely"])
+        prepared(&sandbox, &["rely"])
             .var("CI_JOB_ID", job)
             .var("NOTIFY_ATTEMPTS", "1")
             .run()
