@@ -11,6 +11,7 @@ use crate::{
 
 mod aviator;
 mod cto;
+mod direktiv;
 mod port;
 mod rely;
 
@@ -18,6 +19,7 @@ mod rely;
 pub const ALL: &[&Destination] = &[
     &rely::DESTINATION,
     &cto::DESTINATION,
+    &direktiv::DESTINATION,
     &aviator::DESTINATION,
     &port::DESTINATION,
 ];

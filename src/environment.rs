@@ -168,14 +168,26 @@ impl Environment {
     }
 }
 
+/// A value that stands inside the value of `name`, where GitLab pasted it (`Name: ${TOKEN}`), cleaned as one of its own:
+/// the content of GitLab's temporary file instead of its path, and `@b64@` decoded. References are the caller's to find.
+///
+/// # Errors
+/// A file that can't be read, or base64 that isn't.
+pub fn pasted(name: &str, value: &str) -> Result<String, Problem> {
+    let value = match gitlab_file(name, value) {
+        Some(path) => content(name, &path)?,
+        None => value.to_owned(),
+    };
+    decoded(name, value)
+}
+
 /// The path of the temporary file in which the runner keeps a variable of the file type, if `value` is one: an
 /// absolute path of an existing file, named after the variable or lying in the job's `<project>.tmp` folder, where
 /// `T: "$FILE_VARIABLE"` points too (gitlab.md 2.2, 2.3). Any other path is a value like any other.
 fn gitlab_file(name: &str, value: &str) -> Option<PathBuf> {
     let path = Path::new(value);
-    let parent = path.parent()?.file_name()?.to_str()?;
     let is_named = path.file_name()?.to_str()? == name;
-    let is_temporary = parent.ends_with(".tmp");
+    let is_temporary = path.parent()?.extension().is_some_and(|extension| extension == "tmp");
     if !path.is_absolute() || value.contains('\n') {
         return None;
     }

@@ -10,7 +10,7 @@ use crate::{
     run::Setting,
     settings::{Network, Policy},
     template,
-    variables::{Default, Group, Reader, Variable, shape},
+    variables::{Default, Group, Kind, Reader, Variable, shape},
 };
 
 /// Longer values are cut, in characters.
@@ -104,10 +104,10 @@ fn row(variable: &Variable, reader: &Reader, setting: &Setting) -> (String, Stri
     match reader.resolve(variable) {
         Err(problem) => ("!".to_owned(), format!("misconfigured: {problem}")),
         Ok(Some(found)) => {
-            let value = if variable.is_secret() {
-                format!("hidden, {}", shape(&found.value))
-            } else {
-                show(&found.value)
+            let value = match variable.kind {
+                Kind::Secret => format!("hidden, {}", shape(&found.value)),
+                Kind::Foreign => format!("not shown, {}", shape(&found.value)),
+                _ => show(&found.value),
             };
             (
                 value,

@@ -261,7 +261,7 @@ pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Res
     let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
     let mut results = Vec::new();
     if let Some(event) = event.as_ref().filter(|_| !is_blocked) {
-        let plans: Vec<(Target, Result<Plan, Vec<Problem>>)> = targets
+        let plans: Vec<Planned> = targets
             .iter()
             .map(|target| (*target, plan(&setting, target, event)))
             .collect();
@@ -287,6 +287,9 @@ pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Res
     }
     Ok(conclude(console, setting.policy.on_error, worst, &tally(&results)))
 }
+
+/// What a target has to do, or why it can't.
+type Planned = (Target, Result<Plan, Vec<Problem>>);
 
 /// What `target` has to do for `event`.
 fn plan(setting: &Setting, target: &Target, event: &Event) -> Result<Plan, Vec<Problem>> {
@@ -330,7 +333,7 @@ fn wanted(words: &[String], event_name: &str) -> Result<Vec<Action>, Problem> {
 }
 
 /// Prints what would be sent.
-fn show(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>, mut classes: Vec<Class>) -> Result<u8> {
+fn show(setting: &Setting, plans: Vec<Planned>, mut classes: Vec<Class>) -> Result<u8> {
     let console = &setting.console;
     let mut logged_in: Vec<&str> = Vec::new();
     for (target, plan) in plans {
@@ -340,15 +343,14 @@ fn show(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>, mut
                 for note in &plan.notes {
                     console.info(&format!("  {label:<18} {note}"));
                 }
-                match &plan.skip {
-                    Some(reason) => console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word())),
-                    None => {
-                        let is_first = !logged_in.contains(&target.destination.name);
-                        console
-                            .output(&curl::render(&label, &plan, is_first))
-                            .context("standard output can't be written to")?;
-                        logged_in.push(target.destination.name);
-                    }
+                if let Some(reason) = &plan.skip {
+                    console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word()));
+                } else {
+                    let is_first = !logged_in.contains(&target.destination.name);
+                    console
+                        .output(&curl::render(&label, &plan, is_first))
+                        .context("standard output can't be written to")?;
+                    logged_in.push(target.destination.name);
                 }
             }
             Err(problems) => {
@@ -371,7 +373,7 @@ fn show(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>, mut
 }
 
 /// Sends all plans: those of one destination one after the other, the destinations at the same time.
-fn deliver(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>) -> Result<Vec<(Target, Outcome)>> {
+fn deliver(setting: &Setting, plans: Vec<Planned>) -> Result<Vec<(Target, Outcome)>> {
     let console = &setting.console;
     let policy = &setting.policy;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -393,13 +395,13 @@ fn deliver(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>) 
         }
     };
     // One lane a destination: what follows may need what went before, as a deployment needs its release.
-    let mut lanes: BTreeMap<usize, Vec<(usize, Target, Result<Plan, Vec<Problem>>)>> = BTreeMap::new();
+    let mut lanes: BTreeMap<usize, Vec<(usize, Planned)>> = BTreeMap::new();
     for (place, (target, plan)) in plans.into_iter().enumerate() {
         let lane = destinations::ALL
             .iter()
             .position(|destination: &&Destination| destination.name == target.destination.name)
             .unwrap_or_default();
-        lanes.entry(lane).or_default().push((place, target, plan));
+        lanes.entry(lane).or_default().push((place, (target, plan)));
     }
     let mut results = runtime.block_on(async {
         let courier = Courier {
@@ -416,7 +418,7 @@ fn deliver(setting: &Setting, plans: Vec<(Target, Result<Plan, Vec<Problem>>)>) 
         let lanes = lanes.into_values().map(|lane| async move {
             let session = Session::default();
             let mut results = Vec::new();
-            for (place, target, plan) in lane {
+            for (place, (target, plan)) in lane {
                 let label = target.label();
                 let outcome = match plan {
                     Ok(plan) => {

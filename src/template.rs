@@ -143,10 +143,9 @@ fn end_of_expression(inside: &str) -> Option<usize> {
             (Some(_), _) if escaped => escaped = false,
             (Some(_), '\\') => escaped = true,
             (Some(open), _) if character == open => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(character),
             (None, '}') if inside[index..].starts_with("}}") => return Some(index),
-            (None, _) => {}
+            _ => {}
         }
     }
     None

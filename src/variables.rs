@@ -54,6 +54,8 @@ pub enum Kind {
     Text,
     /// Text that is never shown.
     Secret,
+    /// Text that somebody else wrote: it is read as it is, its templates don't run, and it is not shown.
+    Foreign,
     /// An address with its scheme.
     Url,
     /// A JSON object.
@@ -78,7 +80,7 @@ impl Kind {
     /// The type's name in `catalog.yml`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Text | Self::Secret => "string",
+            Self::Text | Self::Secret | Self::Foreign => "string",
             Self::Url => "url",
             Self::Object => "json-object",
             Self::Json => "json",
@@ -341,7 +343,7 @@ impl Reader<'_> {
                     Err(problem) => problems.push(problem),
                 },
                 Ok(None) if variable.default == Default::Required => {
-                    problems.push(missing(variable, self.official_names))
+                    problems.push(missing(variable, self.official_names));
                 }
                 Ok(None) => {}
                 Err(problem) => problems.push(problem),
@@ -422,7 +424,7 @@ impl Reader<'_> {
             return Ok(found.value.clone());
         };
         let is_json = match variable.kind {
-            Kind::Secret => return Ok(found.value.clone()),
+            Kind::Secret | Kind::Foreign => return Ok(found.value.clone()),
             Kind::Object | Kind::Json => true,
             Kind::JsonOrText => looks_like_json(&found.value),
             _ => false,
@@ -496,6 +498,14 @@ pub fn parse_json(text: &str) -> Result<Value, String> {
 
 fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['[', '{', '"'])
+}
+
+/// Text that somebody else wrote, such as what triggered the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Foreign(pub String);
+
+impl FromVariable for Foreign {
+    const KIND: Kind = Kind::Foreign;
 }
 
 /// A JSON object.

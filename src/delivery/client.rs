@@ -167,7 +167,7 @@ pub fn check(request: &Request) -> Result<(), Problem> {
     for (_, text) in &request.headers {
         for part in &text.0 {
             let Part::Secret(secret, _) = part else { continue };
-            let position = secret.expose().chars().position(|character| character.is_control());
+            let position = secret.expose().chars().position(char::is_control);
             if let Some(position) = position {
                 return Err(Problem::new(
                     secret.variable(),

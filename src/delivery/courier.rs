@@ -304,7 +304,7 @@ impl Trip<'_> {
                 self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
                 self.again(&step, ambiguous, wait, &said).await
             }
-            300..400 => Err(Ended(
+            300..=399 => Err(Ended(
                 Class::Rejected,
                 match reply.location() {
                     Some(location) => format!(

@@ -51,11 +51,7 @@ pub fn command(request: &Request) -> String {
         let line = if name.is_empty() {
             value.clone()
         } else {
-            Text(
-                std::iter::once(Part::Known(format!("{name}: ")))
-                    .chain(value.0.iter().cloned())
-                    .collect(),
-            )
+            value.clone().after(&format!("{name}: "))
         };
         words.push(format!("--header {}", quoted(&line)));
     }
@@ -87,27 +83,25 @@ fn length(parts: &[Part]) -> usize {
     parts.iter().map(|part| known(part).len()).sum()
 }
 
-/// The text as one word of a shell command: in double quotes if there is a variable in it and nothing that these
-/// would change, else with each known part in single quotes.
+/// The text as one word of a shell command: all in double quotes where it ends in a variable and holds nothing that
+/// these would change, else with each known part in single quotes.
 fn quoted(text: &Text) -> String {
     let is_simple = |text: &str| !text.contains(['"', '$', '`', '\\', '!', '\n']);
-    let has_variable = text.0.iter().any(|part| !matches!(part, Part::Known(_)));
-    if has_variable && text.0.iter().all(|part| is_simple(known(part))) {
-        let inside: String = text
-            .0
-            .iter()
-            .map(|part| match variable(part) {
-                Some(name) => format!("${name}"),
-                None => known(part).to_owned(),
-            })
-            .collect();
-        return format!("\"{inside}\"");
+    if let [Part::Known(before), last] = &text.0[..]
+        && let Some(name) = variable(last)
+        && is_simple(before)
+    {
+        return format!("\"{before}${name}\"");
     }
     text.0
         .iter()
-        .map(|part| match variable(part) {
-            Some(name) => format!("\"${name}\""),
-            None => format!("'{}'", known(part).replace('\'', "'\\''")),
+        .map(|part| match (variable(part), part) {
+            // Inside a JSON string the credential's own quotes and backslashes have to be escaped.
+            (Some(name), Part::Secret(_, Form::InJson)) => {
+                format!("\"$(printf %s \"${name}\" | sed 's/[\\\\\"]/\\\\&/g')\"")
+            }
+            (Some(name), _) => format!("\"${name}\""),
+            (None, part) => format!("'{}'", known(part).replace('\'', "'\\''")),
         })
         .collect()
 }
@@ -115,7 +109,7 @@ fn quoted(text: &Text) -> String {
 fn variable(part: &Part) -> Option<&str> {
     match part {
         Part::Known(_) => None,
-        Part::Secret(secret, Form::Plain | Form::InJson) => Some(secret.variable()),
+        Part::Secret(secret, _) => Some(secret.variable()),
         Part::Learned(name) => Some(name),
     }
 }
@@ -130,6 +124,16 @@ mod tests {
         Secret::new("s3cret-value", "RELY_API_TOKEN")
     }
 
+    /// What a shell runs in place of curl, which prints the body that curl would send.
+    const PRINT_BODY: &str =
+        "curl() { while [ $# -gt 0 ]; do [ \"$1\" = --data-raw ] && printf %s \"$2\"; shift; done; }";
+
+    fn body_of(script: &str) -> String {
+        let script = format!("{PRINT_BODY}\n{script}");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     #[test]
     fn quotes_backslashes_and_newlines_survive_a_shell() {
         let body = json!({"branch": "fix/\"quoted\" \\ ünï'code'\n$HOME `id` !x"});
@@ -142,12 +146,7 @@ mod tests {
             "{rendered}"
         );
         assert!(!rendered.contains("s3cret"));
-        // Let a shell take it apart: curl is a function that prints its last data argument.
-        let script = format!(
-            "curl() {{ while [ $# -gt 0 ]; do [ \"$1\" = --data-raw ] && printf %s \"$2\"; shift; done; }}\n{rendered}"
-        );
-        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), body.to_string());
+        assert_eq!(body_of(&rendered), body.to_string());
     }
 
     #[test]
@@ -160,10 +159,9 @@ mod tests {
             );
         let rendered = command(&request);
         assert!(rendered.contains("--header \"$RELY_API_TOKEN\""), "{rendered}");
-        assert!(
-            rendered.contains("--data-raw '{\"id\":\"'\"$RELY_API_TOKEN\"'\"}'"),
-            "{rendered}"
-        );
+        let body: serde_json::Value =
+            serde_json::from_str(&body_of(&format!("RELY_API_TOKEN='a\"b\\c'\n{rendered}"))).unwrap();
+        assert_eq!(body, json!({"id": "a\"b\\c"}));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fmt, rc::Rc, time::Duration};
 use serde_json::Value;
 
 use super::{reply::Reply, request::Request};
+use crate::secret::Secret;
 
 /// A reply is read up to this size, in bytes, where no more is expected.
 pub const SMALL: usize = 1024 * 1024;
@@ -176,6 +177,8 @@ pub struct Plan {
     pub reset_header: Option<&'static str>,
     /// What a person should know before it is sent.
     pub notes: Vec<String>,
+    /// Credentials that stand inside the requests' own, and have to be hidden by themselves too.
+    pub secrets: Vec<Secret>,
 }
 
 impl fmt::Debug for Login {

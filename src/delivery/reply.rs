@@ -168,7 +168,7 @@ impl Reply {
 }
 
 /// The messages in an error body: `error` (text, or an object with `code` and `message`), `message`, `detail` (text,
-/// or FastAPI's list with `loc` and `msg`), `errors`.
+/// or the list of `FastAPI` with `loc` and `msg`), `errors`.
 fn complaints(body: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let Some(body) = body.as_object() else {

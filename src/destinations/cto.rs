@@ -66,12 +66,12 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         "team_id": settings.team_id,
         "event_name": event.name,
         "event_action": action.word(),
-        "repo": or(&settings.repo, &event.repo),
-        "branch": or(&settings.branch, &event.branch),
-        "commit": or(&settings.commit, &event.commit),
-        "environment": or(&settings.environment, &event.environment),
-        "image": or(&settings.image, &event.image),
-        "meta": { "user": or(&settings.user, &event.user) },
+        "repo": or(settings.repo, event.repo.as_ref()),
+        "branch": or(settings.branch, event.branch.as_ref()),
+        "commit": or(settings.commit, event.commit.as_ref()),
+        "environment": or(settings.environment, event.environment.as_ref()),
+        "image": or(settings.image, event.image.as_ref()),
+        "meta": { "user": or(settings.user, event.user.as_ref()) },
     });
     let request = Request::new(Method::Post, settings.url.join(&[], "/"))
         .bearer(&settings.token)
@@ -88,8 +88,6 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
 }
 
 /// What is absent is null, as in the vendor's own tested client (vendors/cto.md 2).
-fn or(own: &Option<String>, of_event: &Option<String>) -> Value {
-    own.as_ref()
-        .or(of_event.as_ref())
-        .map_or(Value::Null, |text| Value::from(text.as_str()))
+fn or(own: Option<String>, of_event: Option<&String>) -> Value {
+    own.or_else(|| of_event.cloned()).map_or(Value::Null, Value::from)
 }

@@ -11,6 +11,7 @@ use crate::{
     environment::Problem,
     event::Action,
     variables,
+    variables::Foreign,
     variables::{JsonOrText, Object, Reader, parse_json, type_of},
 };
 
@@ -18,7 +19,7 @@ variables! {
     /// What Port hands to the pipeline that it triggers.
     pub struct Trigger, "GitLab, pipeline triggers" {
         /// The file with the JSON that triggered the pipeline, set by GitLab. The run's id is read from it: `port_context.runId`, `context.runId` or `runId`.
-        payload: Option<String> = "TRIGGER_PAYLOAD", optional;
+        payload: Option<Foreign> = "TRIGGER_PAYLOAD", optional;
     }
 }
 
@@ -210,7 +211,7 @@ fn triggered_by(job: &Job) -> Result<String, Problem> {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         problem(problems.join("; "))
     })?;
-    let Some(payload) = trigger.payload else {
+    let Some(Foreign(payload)) = trigger.payload else {
         return Err(problem(
             "without TRIGGER_PAYLOAD, which GitLab sets in a pipeline that Port triggers, there is none to read"
                 .to_owned(),

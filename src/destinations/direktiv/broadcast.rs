@@ -1,0 +1,134 @@
+//! `broadcast`: the event goes to the namespace's listeners as a `CloudEvent` (vendors/direktiv.md 6). Its id is always
+//! the same, and a namespace takes each id once, so it may be sent again at will.
+//!
+//! The branch after v0.10 answers 200 and does nothing: that can't be told from success.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Version, api, api::Api};
+use crate::{
+    delivery::{
+        plan::{Delivered, Plan, Sent, Step, Verdict},
+        reply::Reply,
+        request::{Method, Request},
+    },
+    environment::Problem,
+    event::{Action, Event},
+};
+
+/// What a namespace says to an id that it has (vendors/direktiv.md 6).
+const DUPLICATE: &str = "error appending cloudevent to history";
+
+/// The plan of a broadcast.
+///
+/// # Errors
+/// The event has no id, or it is not known what happened.
+pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Problem> {
+    let action = event.action()?;
+    let id = format!("{}-{action}", event.id()?);
+    let broadcast = Rc::new(Broadcast {
+        api: Rc::clone(api),
+        event: cloud_event(&id, event, action, data),
+        id,
+    });
+    let first = api.versions[0];
+    let plan = Plan::new(Some(broadcast.id.clone()), vec![broadcast.start(first)]);
+    Ok(match api.after(first) {
+        Some(other) => plan.otherwise(format!("the server has no API {first}"), broadcast.request(other)),
+        None => plan,
+    })
+}
+
+/// The event in the JSON form of `CloudEvents` 1.0.
+fn cloud_event(id: &str, event: &Event, action: &Action, data: &Value) -> Value {
+    let mut cloud_event = json!({
+        "specversion": "1.0",
+        "id": id,
+        "source": source(event.url.as_deref()),
+        "type": type_of(&event.name, action),
+        "subject": event.repo,
+        "time": event.time,
+        "datacontenttype": "application/json",
+        "data": data,
+    });
+    if event.repo.is_none()
+        && let Some(members) = cloud_event.as_object_mut()
+    {
+        members.shift_remove("subject");
+    }
+    cloud_event
+}
+
+/// A URI, as `CloudEvents` wants it: the pipeline's address, encoded where it isn't, or this program's name.
+fn source(url: Option<&str>) -> String {
+    match url {
+        Some(url) if url.bytes().all(|byte| byte.is_ascii_graphic()) => url.to_owned(),
+        Some(url) => Url::parse(url).map_or_else(|_| "notify-event".to_owned(), String::from),
+        None => "notify-event".to_owned(),
+    }
+}
+
+/// `com.gitlab.deployment.success`: in lower case, and dots for what is neither letter, digit, `_` nor `-`.
+fn type_of(name: &str, action: &Action) -> String {
+    let text = format!("com.gitlab.{name}.{action}").to_lowercase();
+    let words: Vec<&str> = text
+        .split(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '-')))
+        .filter(|word| !word.is_empty())
+        .collect();
+    words.join(".")
+}
+
+struct Broadcast {
+    api: Rc<Api>,
+    id: String,
+    event: Value,
+}
+
+impl Broadcast {
+    fn request(&self, version: Version) -> Request {
+        let path = match version {
+            Version::V1 => "/broadcast",
+            Version::V2 => "/events/broadcast",
+        };
+        self.api
+            .request(version, Method::Post, path)
+            .body("application/cloudevents+json", self.event.to_string())
+    }
+
+    fn start(self: &Rc<Self>, version: Version) -> Step {
+        let name = match version {
+            Version::V1 => "broadcast v1",
+            Version::V2 => "broadcast v2",
+        };
+        let broadcast = Rc::clone(self);
+        Step::new(name, self.request(version), move |reply, sent| {
+            broadcast.read(version, reply, sent)
+        })
+    }
+
+    fn read(self: &Rc<Self>, version: Version, reply: &Reply, sent: Sent) -> Verdict {
+        if let Some(verdict) = self.api.detour(version, reply, |other| self.start(other)) {
+            return verdict;
+        }
+        if reply.status == 400 && reply.body.to_lowercase().contains(DUPLICATE) {
+            return if sent.ambiguous {
+                Verdict::Delivered(Delivered {
+                    note: Some("the attempt before got through after all".to_owned()),
+                    ..Delivered::default()
+                })
+            } else {
+                Verdict::Skipped(format!("the namespace already received the event {}", self.id))
+            };
+        }
+        if api::is_hidden_outage(version, reply) {
+            return api::again(sent.attempts, self.start(version), reply);
+        }
+        match reply.expect_empty_or_json() {
+            Ok(()) => Verdict::delivered(),
+            Err(verdict) => verdict,
+        }
+    }
+}
