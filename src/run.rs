@@ -309,6 +309,9 @@ fn plan(setting: &Setting, target: &Target, event: &Event) -> Result<Plan, Vec<P
         reader: setting.reader(target),
     };
     let plan = (target.destination.plan)(&order)?;
+    for secret in &plan.secrets {
+        setting.console.redactor().hide(secret.expose());
+    }
     let login = plan.login.as_ref().map(|login| &login.request);
     let problems: Vec<Problem> = login
         .into_iter()

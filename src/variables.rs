@@ -703,7 +703,11 @@ impl BaseUrl {
         format!("{base}{path}")
     }
 
-    fn require_tls(&self) -> Result<(), String> {
+    /// Whether credentials may go there: over https, or to this machine.
+    ///
+    /// # Errors
+    /// It is `http://` to another machine.
+    pub fn require_tls(&self) -> Result<(), String> {
         let is_loopback = match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
             Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),

@@ -6,7 +6,7 @@ mod support;
 
 use std::{env, fs, path::Path};
 
-use sandbox::{Options, Sandbox, Service};
+use sandbox::{DirektivVersion, Options, Sandbox, Service};
 use serde_json::{Value, json};
 use support::{golden_form, notify};
 
@@ -268,6 +268,150 @@ fn aviator() {
                     ("AVIATOR_STATUS", "canceling"),
                     ("EVENT_ACTION", ""),
                 ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn direktiv() {
+    const WORKFLOW: (&str, &str) = ("DIREKTIV_WORKFLOW", "/wf/deploy.yaml");
+    let new = Options::default();
+    check(
+        Service::Direktiv,
+        &new,
+        &actions(&[&["direktiv:broadcast"]], &[("EVENT_ENVIRONMENT", "production")]),
+    );
+    check(
+        Service::Direktiv,
+        &new,
+        &[
+            case("sync", &[&["direktiv"]], &[("EVENT_ACTION", "")]),
+            case(
+                "sync-of-no-mirror",
+                &[&["direktiv"]],
+                &[("DIREKTIV_NAMESPACE", "plain")],
+            ),
+            case("sync-by-api-key", &[&["direktiv"]], &[("DIREKTIV_AUTH", "api-key")]),
+            case(
+                "sync-by-header",
+                &[&["direktiv"]],
+                &[("DIREKTIV_HEADER", "Direktiv-Api-Key: direktiv-sandbox-c73a90be14")],
+            ),
+            case(
+                "execute",
+                &[&["direktiv:execute"]],
+                &[
+                    WORKFLOW,
+                    ("DIREKTIV_INPUT", r#"{"title": "{{ env.CI_COMMIT_TITLE }}", "n": 1.50}"#),
+                ],
+            ),
+            case("execute-event", &[&["direktiv:execute"]], &[WORKFLOW]),
+            case(
+                "execute-unknown",
+                &[&["direktiv:execute"]],
+                &[("DIREKTIV_WORKFLOW", "nope.yaml")],
+            ),
+            case(
+                "broadcast-twice",
+                &[&["direktiv:broadcast"], &["direktiv:broadcast"]],
+                &[],
+            ),
+        ],
+    );
+    let old = Options {
+        direktiv_version: DirektivVersion::V0_7,
+        ..Options::default()
+    };
+    check(
+        Service::Direktiv,
+        &old,
+        &[
+            case("old-sync", &[&["direktiv"]], &[]),
+            case(
+                "old-sync-directory",
+                &[&["direktiv"]],
+                &[("DIREKTIV_DIRECTORY", "/workflows/directory")],
+            ),
+            case(
+                "old-execute",
+                &[&["direktiv:execute"]],
+                &[("DIREKTIV_WORKFLOW", "wf/deploy")],
+            ),
+            case("old-broadcast", &[&["direktiv:broadcast"]], &[]),
+        ],
+    );
+}
+
+#[test]
+fn port() {
+    const GUIDE: &str = r#"{"myStringProp": "My \"value\"\n\\ 🚀", "myNumberProp": 1, "myBooleanProp": true, "myArrayProp": ["myVal1", "myVal2"], "myObjectProp": {"myKey": "myVal", "myExtraKey": "myExtraVal"}}"#;
+    const ENTITY: &[(&str, &str)] = &[
+        ("PORT_BLUEPRINT", "test-blueprint"),
+        ("PORT_ENTITY_ID", "acme/ünïcode=1"),
+        ("PORT_PROPERTIES", GUIDE),
+    ];
+    const RUN: &[&str] = &["port:run-create"];
+    let all = Options::default();
+    check(
+        Service::Port,
+        &all,
+        &actions(&[&["port"]], &[("EVENT_ENVIRONMENT", "production")]),
+    );
+    check(
+        Service::Port,
+        &all,
+        &[
+            case("create", &[&["port:create"]], ENTITY),
+            case("create-twice", &[&["port:create"], &["port:create"]], ENTITY),
+            case("replace", &[&["port"], &["port:replace"]], ENTITY),
+            case("replace-missing", &[&["port:replace"]], ENTITY),
+            case("patch", &[&["port"], &["port:patch"]], ENTITY),
+            case("get", &[&["port"], &["port:get"]], ENTITY),
+            case("delete", &[&["port"], &["port:delete"]], ENTITY),
+            case("delete-missing", &[&["port:delete"]], ENTITY),
+            case(
+                "search",
+                &[&["port:search"]],
+                &[
+                    (
+                        "PORT_QUERY",
+                        r#"{"combinator": "and", "rules": [{"property": "$blueprint", "operator": "=", "value": "service"}]}"#,
+                    ),
+                    ("PORT_INCLUDE", "identifier, title"),
+                ],
+            ),
+            case(
+                "override",
+                &[&["port"]],
+                &[
+                    ("PORT_MERGE", "false"),
+                    ("PORT_CREATE_MISSING_RELATED_ENTITIES", "true"),
+                    ("PORT_ICON", "Deployment"),
+                    ("PORT_ENTITY_TITLE", "{{ env.CI_COMMIT_TITLE }}"),
+                ],
+            ),
+            case(
+                "unknown-property",
+                &[&["port"]],
+                &[("PORT_PROPERTIES", r#"{"nope": 1}"#)],
+            ),
+            case("unknown-blueprint", &[&["port"]], &[("PORT_BLUEPRINT", "nope")]),
+            case(
+                "run-create",
+                &[RUN],
+                &[
+                    ("PORT_ACTION", "deploy"),
+                    (
+                        "PORT_PROPERTIES",
+                        r#"{"environment": "production", "version": "1.4.2"}"#,
+                    ),
+                ],
+            ),
+            case(
+                "run-unknown",
+                &[&["port:run-update"]],
+                &[("PORT_RUN_ID", "r_nope"), ("PORT_RUN_LOG", "a \"line\"\nand another")],
             ),
         ],
     );

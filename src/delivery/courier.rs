@@ -207,7 +207,7 @@ impl Trip<'_> {
                 Verdict::Later(pause, next, what) => {
                     if step.is_poll {
                         self.uncount(&step);
-                    } else if self.count(&step).attempts >= self.attempts {
+                    } else if next.name == step.name && self.count(&step).attempts >= self.attempts {
                         return Err(Ended(
                             Class::Unavailable,
                             format!("{what}, after {} attempts", self.attempts),

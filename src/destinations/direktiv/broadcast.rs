@@ -28,7 +28,11 @@ const DUPLICATE: &str = "error appending cloudevent to history";
 /// The event has no id, or it is not known what happened.
 pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Problem> {
     let action = event.action()?;
-    let id = format!("{}-{action}", event.id()?);
+    // Events of different names in one pipeline are different events.
+    let id = match event.name.as_str() {
+        "deployment" => format!("{}-{action}", event.id()?),
+        name => format!("{}-{name}-{action}", event.id()?),
+    };
     let broadcast = Rc::new(Broadcast {
         api: Rc::clone(api),
         event: cloud_event(&id, event, action, data),
