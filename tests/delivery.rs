@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sandbox::{Fault, Options, Sandbox, Service};
+use sandbox::{DirektivVersion, Fault, Options, Sandbox, Service};
 use serde_json::json;
 use support::{
     Ran, asked, methods,
@@ -173,6 +173,8 @@ const FREE: &[(&str, Service, &str)] = &[
     ("rely:replace", Service::Rely, "PUT"),
     ("rely:patch", Service::Rely, "PUT"),
     ("rely:get", Service::Rely, "GET"),
+    ("direktiv", Service::Direktiv, "POST"),
+    ("direktiv:broadcast", Service::Direktiv, "POST"),
     ("aviator", Service::Aviator, "PATCH"),
     ("aviator:list", Service::Aviator, "GET"),
     ("port", Service::Port, "POST"),
@@ -213,7 +215,11 @@ fn what_changes_nothing_when_repeated_is_repeated_after_every_passing_failure() 
 fn what_changes_nothing_when_repeated_is_repeated_after_a_broken_connection() {
     for (operation, service, _) in FREE {
         for fault in [Fault::Reset, Fault::ProcessThenReset, Fault::Truncate] {
-            let sandbox = ready();
+            // A sync that still ran would be waited out.
+            let sandbox = ready_with(Options {
+                direktiv_sync_takes: Duration::ZERO,
+                ..Options::default()
+            });
             fail(&sandbox, *service, 1, &fault);
             prepared(&sandbox, &[operation])
                 .run()
@@ -260,6 +266,24 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
             "Environment is frozen",
         ),
         (
+            "direktiv",
+            Service::Direktiv,
+            r#"{"error":{"code":"resource_locked","message":"no mirror"}}"#,
+            "resource_locked: no mirror",
+        ),
+        (
+            "direktiv:broadcast",
+            Service::Direktiv,
+            "Error parsing CloudEvent",
+            "Error parsing CloudEvent",
+        ),
+        (
+            "direktiv:execute",
+            Service::Direktiv,
+            r#"{"error":{"code":"request_invalid","message":"bad input"}}"#,
+            "request_invalid: bad input",
+        ),
+        (
             "port",
             Service::Port,
             r#"{"ok":false,"error":"blueprint_schema_mismatch","message":"no such property"}"#,
@@ -286,8 +310,9 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
     ];
     for (operation, service, body, words) in bodies {
         for code in [400, 401, 402, 403, 406, 410, 413, 418, 422] {
-            if (service, code) == (Service::Port, 401) {
-                continue; // Its token is renewed once.
+            // Port's token is renewed once, and of Direktiv's headers more is said.
+            if code == 401 && service == Service::Port || matches!(code, 401 | 403) && service == Service::Direktiv {
+                continue;
             }
             let sandbox = ready();
             let fault = Fault::Status {
@@ -314,6 +339,7 @@ fn a_refused_credential_is_named() {
         ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
         ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
         ("port", Service::Port, "PORT_CLIENT_SECRET"),
+        ("direktiv", Service::Direktiv, "DIREKTIV_TOKEN"),
     ] {
         let sandbox = ready();
         prepared(&sandbox, &[operation])
@@ -758,33 +784,38 @@ fn a_deletion_that_may_have_happened_is_no_failure() {
         .says_of("port:delete", "skipped");
 }
 
+/// What must not happen twice, and nothing tells whether it happened.
+const ONCE: &[(&str, Service, &str)] = &[
+    ("port:run-create", Service::Port, "/v1/actions"),
+    ("port:run-log", Service::Port, "/v1/actions"),
+    ("direktiv:execute", Service::Direktiv, "/instances"),
+];
+
 #[test]
-fn an_action_is_never_run_twice_nor_logged_twice() {
-    for fault in [
-        status(500),
-        status(502),
-        status(503),
-        Fault::Reset,
-        Fault::ProcessThenReset,
-        Fault::Truncate,
-        Fault::Delay(Duration::from_secs(2)),
-    ] {
-        for operation in ["port:run-create", "port:run-log"] {
+fn a_workflow_or_an_action_is_never_started_twice_nor_logged_twice() {
+    for (operation, service, on) in ONCE {
+        for fault in [
+            status(500),
+            status(502),
+            status(503),
+            Fault::Reset,
+            Fault::ProcessThenReset,
+            Fault::Truncate,
+            Fault::Delay(Duration::from_secs(2)),
+        ] {
             let sandbox = ready();
-            sandbox.fail_on(Service::Port, "/v1/actions", 1, fault.clone());
+            sandbox.fail_on(*service, on, 1, fault.clone());
             prepared(&sandbox, &[operation])
                 .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
                 .run()
                 .exits(75)
                 .says_of(operation, "not sent again");
-            assert_eq!(sent(&sandbox, Service::Port).len(), 1, "{operation} {fault:?}");
+            assert_eq!(sent(&sandbox, *service).len(), 1, "{operation} {fault:?}");
         }
-    }
-    for operation in ["port:run-create", "port:run-log"] {
         let sandbox = ready();
-        sandbox.fail_on(Service::Port, "/v1/actions", 1, status(429));
+        sandbox.fail_on(*service, on, 1, status(429));
         prepared(&sandbox, &[operation]).run().exits(0);
-        assert_eq!(sent(&sandbox, Service::Port).len(), 2, "{operation}");
+        assert_eq!(sent(&sandbox, *service).len(), 2, "{operation}");
     }
 }
 
@@ -817,6 +848,120 @@ fn what_port_calls_a_failed_request_is_shown() {
     let ran = prepared(&sandbox, &["port:patch"]).run().exits(76);
     let id = ran.stderr.split_once("request id ").map(|(_, rest)| rest.len());
     assert!(id.is_some_and(|length| length > 36), "{}", ran.stderr);
+}
+
+// Direktiv: a sync that runs already may have begun too early
+
+fn syncs(sandbox: &Sandbox) -> Vec<String> {
+    let state = sandbox.state(Service::Direktiv);
+    let syncs = state["namespaces"]["demo"]["syncs"].as_array().expect("a list");
+    let statuses = syncs.iter().filter_map(|sync| sync["status"].as_str());
+    statuses.map(str::to_owned).collect()
+}
+
+fn busy(version: DirektivVersion) -> Sandbox {
+    let sandbox = ready_with(Options {
+        direktiv_version: version,
+        direktiv_sync_takes: Duration::from_secs(1),
+        ..Options::default()
+    });
+    prepared(&sandbox, &["direktiv"]).run().exits(0);
+    sandbox
+}
+
+#[test]
+fn a_sync_that_runs_already_is_waited_out_on_the_new_api() {
+    let sandbox = busy(DirektivVersion::V0_10);
+    prepared(&sandbox, &["direktiv"])
+        .run()
+        .exits(0)
+        .says_of("direktiv", "2 attempts");
+    assert_eq!(syncs(&sandbox).len(), 2);
+}
+
+#[test]
+fn a_sync_that_runs_already_is_waited_out_on_the_old_api() {
+    let sandbox = busy(DirektivVersion::V0_7);
+    prepared(&sandbox, &["direktiv"])
+        .var("DIREKTIV_WAIT", "true")
+        .run()
+        .exits(0)
+        .says_of("direktiv", "sent");
+    assert_eq!(syncs(&sandbox), ["complete", "complete"]);
+}
+
+#[test]
+fn a_sync_that_is_waited_for_reports_how_it_ended() {
+    for version in [DirektivVersion::V0_7, DirektivVersion::V0_8_5, DirektivVersion::V0_10] {
+        let failing = ready_with(Options {
+            direktiv_version: version,
+            direktiv_sync_fails: Some("could not clone: 'main' is gone".to_owned()),
+            ..Options::default()
+        });
+        // Without waiting, what is accepted is sent.
+        prepared(&failing, &["direktiv"]).run().exits(0);
+        wait_until("the end of the sync", || syncs(&failing) == ["failed"]);
+        prepared(&failing, &["direktiv"])
+            .var("DIREKTIV_WAIT", "true")
+            .run()
+            .exits(76)
+            .says_of("direktiv", "could not clone: 'main' is gone");
+    }
+    let endless = ready_with(Options {
+        direktiv_sync_takes: Duration::from_secs(60),
+        ..Options::default()
+    });
+    prepared(&endless, &["direktiv"])
+        .var("DIREKTIV_WAIT", "true")
+        .var("NOTIFY_TIMEOUT", "2")
+        .run()
+        .exits(75)
+        .says_of("direktiv", "the sync")
+        .ends_within(Duration::from_secs(4));
+}
+
+#[test]
+fn a_workflow_that_is_waited_for_reports_how_it_ended() {
+    for version in [DirektivVersion::V0_7, DirektivVersion::V0_10] {
+        let sandbox = ready_with(Options {
+            direktiv_version: version,
+            ..Options::default()
+        });
+        let ran = prepared(&sandbox, &["direktiv:execute"])
+            .var("DIREKTIV_WAIT", "true")
+            .run()
+            .exits(0);
+        assert_eq!(ran.json(), json!({"deployed": true, "replicas": 3}));
+
+        let failing = ready_with(Options {
+            direktiv_version: version,
+            direktiv_workflow_fails: Some(("shop.down".to_owned(), "the shop is down".to_owned())),
+            ..Options::default()
+        });
+        prepared(&failing, &["direktiv:execute"])
+            .var("DIREKTIV_WAIT", "true")
+            .run()
+            .exits(76)
+            .says_of("direktiv:execute", "shop.down")
+            .says_of("direktiv:execute", "the shop is down");
+    }
+}
+
+#[test]
+fn an_event_is_broadcast_once_however_often_it_is_reported() {
+    let sandbox = ready();
+    prepared(&sandbox, &["direktiv:broadcast"]).run().exits(0);
+    prepared(&sandbox, &["direktiv:broadcast"])
+        .run()
+        .exits(0)
+        .says_of("direktiv:broadcast", "skipped");
+    prepared(&sandbox, &["direktiv:broadcast"])
+        .var("EVENT_ACTION", "failure")
+        .run()
+        .exits(0)
+        .says_of("direktiv:broadcast", "sent");
+    let state = sandbox.state(Service::Direktiv);
+    assert_eq!(state["namespaces"]["demo"]["events"].as_array().map(Vec::len), Some(2));
 }
 
 // Waiting
@@ -859,6 +1004,8 @@ fn a_pause_longer_than_the_budget_ends_at_once() {
             ("cto", Service::Cto),
             ("aviator", Service::Aviator),
             ("port", Service::Port),
+            ("direktiv", Service::Direktiv),
+            ("direktiv:execute", Service::Direktiv),
         ] {
             let sandbox = ready();
             sandbox.fail(service, 9, Fault::status_with(429, "retry-after", &value));

@@ -22,6 +22,9 @@ pub const OPERATIONS: &[(&str, Service)] = &[
     ("rely:patch", Service::Rely),
     ("rely:get", Service::Rely),
     ("cto", Service::Cto),
+    ("direktiv", Service::Direktiv),
+    ("direktiv:execute", Service::Direktiv),
+    ("direktiv:broadcast", Service::Direktiv),
     ("aviator", Service::Aviator),
     ("aviator:release", Service::Aviator),
     ("aviator:deployment", Service::Aviator),
@@ -43,6 +46,7 @@ pub const OPERATIONS: &[(&str, Service)] = &[
 pub const REQUIRED: &[(&str, &[&str])] = &[
     ("rely", &["RELY_API_TOKEN"]),
     ("cto", &["CTOAI_EVENTS_API_TOKEN", "CTOAI_TEAM_ID"]),
+    ("direktiv", &["DIREKTIV_URL", "DIREKTIV_NAMESPACE"]),
     ("aviator", &["AVIATOR_API_TOKEN", "AVIATOR_PROJECT"]),
     ("port", &["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"]),
 ];
@@ -53,6 +57,7 @@ pub fn prepared(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     let run = notify(arguments).at(sandbox).vars([
         ("EVENT_ENVIRONMENT", "production"),
         ("AVIATOR_RELEASE_CANDIDATE", CANDIDATE),
+        ("DIREKTIV_WORKFLOW", "/wf/deploy.yaml"),
         ("PORT_ENTITY_ID", "there"),
         ("PORT_QUERY", r#"{"combinator": "and", "rules": []}"#),
         ("PORT_ACTION", "deploy"),
