@@ -11,7 +11,7 @@ use std::{
 use sandbox::{DirektivVersion, Fault, Options, Sandbox, Service};
 use serde_json::json;
 use support::{
-    Ran, asked, methods,
+    Ran, asked, at_once, methods,
     operations::{CANDIDATE, LOGIN, NEW_CANDIDATE, OPERATIONS, fail, prepared, ready, ready_with, sent},
     wait_until,
 };
@@ -213,7 +213,7 @@ fn what_changes_nothing_when_repeated_is_repeated_after_every_passing_failure() 
 
 #[test]
 fn what_changes_nothing_when_repeated_is_repeated_after_a_broken_connection() {
-    for (operation, service, _) in FREE {
+    at_once(FREE, |(operation, service, _)| {
         for fault in [Fault::Reset, Fault::ProcessThenReset, Fault::Truncate] {
             // A sync that still ran would be waited out.
             let sandbox = ready_with(Options {
@@ -227,7 +227,7 @@ fn what_changes_nothing_when_repeated_is_repeated_after_a_broken_connection() {
                 .says_of(operation, "2 attempts");
             assert_eq!(sent(&sandbox, *service).len(), 2, "{operation} {fault:?}");
         }
-    }
+    });
 }
 
 #[test]
@@ -356,22 +356,25 @@ fn a_refused_credential_is_named() {
 
 #[test]
 fn an_event_without_an_id_is_never_sent_again_when_it_may_have_arrived() {
-    for fault in [
-        status(500),
-        Fault::Reset,
-        Fault::ProcessThenReset,
-        Fault::Truncate,
-        Fault::Delay(Duration::from_secs(2)),
-    ] {
-        let sandbox = Sandbox::start();
-        sandbox.fail(Service::Cto, 1, fault.clone());
-        prepared(&sandbox, &["cto"])
-            .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
-            .run()
-            .exits(75)
-            .says_of("cto", "it was not sent again");
-        assert_eq!(sandbox.requests_to(Service::Cto).len(), 1, "{fault:?}");
-    }
+    at_once(
+        [
+            status(500),
+            Fault::Reset,
+            Fault::ProcessThenReset,
+            Fault::Truncate,
+            Fault::Delay(Duration::from_secs(2)),
+        ],
+        |fault| {
+            let sandbox = Sandbox::start();
+            sandbox.fail(Service::Cto, 1, fault.clone());
+            prepared(&sandbox, &["cto"])
+                .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+                .run()
+                .exits(75)
+                .says_of("cto", "it was not sent again");
+            assert_eq!(sandbox.requests_to(Service::Cto).len(), 1, "{fault:?}");
+        },
+    );
 }
 
 #[test]
@@ -435,7 +438,7 @@ fn a_creation_that_did_not_happen_is_made_up_for() {
 
 #[test]
 fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
-    for duplicate in [409, 400, 422] {
+    at_once([409, 400, 422], |duplicate| {
         let options = Options {
             rely_put_creates: false,
             rely_duplicate: duplicate,
@@ -472,54 +475,60 @@ fn an_upsert_is_right_however_the_server_treats_put_and_whatever_breaks() {
             entity["properties"]["createdAt"].is_string(),
             "the start is kept: {state}"
         );
-    }
+    });
 }
 
 // Aviator Releases: a deployment triggers a workflow, and a late report moves nothing back
 
 #[test]
 fn a_deployment_whose_reply_was_lost_is_found_in_the_list_and_triggers_its_workflow_once() {
-    for fault in [Fault::ProcessThenReset, Fault::Delay(Duration::from_secs(2))] {
-        let sandbox = ready();
-        sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
-        prepared(&sandbox, &["aviator:deployment"])
-            .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
-            .run()
-            .exits(0)
-            .says_of("aviator:deployment", "found among the deployments");
-        assert_eq!(methods(&sandbox, Service::Aviator), "POST GET", "{fault:?}");
-        assert_eq!(workflows(&sandbox), 1);
-    }
+    at_once(
+        [Fault::ProcessThenReset, Fault::Delay(Duration::from_secs(2))],
+        |fault| {
+            let sandbox = ready();
+            sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
+            prepared(&sandbox, &["aviator:deployment"])
+                .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+                .run()
+                .exits(0)
+                .says_of("aviator:deployment", "found among the deployments");
+            assert_eq!(methods(&sandbox, Service::Aviator), "POST GET", "{fault:?}");
+            assert_eq!(workflows(&sandbox), 1);
+        },
+    );
 }
 
 #[test]
 fn a_deployment_that_was_not_created_is_created_after_all() {
-    for (fault, expected) in [
-        (Fault::Reset, "POST GET POST"),
-        (status(500), "POST GET POST"),
-        (status(502), "POST GET POST"),
-        (status(429), "POST POST"),
-    ] {
-        let sandbox = ready();
-        // One from long ago is not ours.
-        sandbox.seed(
-            Service::Aviator,
-            json!({"environments": {"production": {"deployments": [{
-                "release_candidate_version": CANDIDATE,
-                "status": "success",
-                "deploy_start_at": "2025-03-01T10:00:00.123Z",
-            }]}}}),
-        );
-        sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
-        prepared(&sandbox, &["aviator:deployment"]).run().exits(0);
-        assert_eq!(methods(&sandbox, Service::Aviator), expected, "{fault:?}");
-        assert_eq!(workflows(&sandbox), 1);
-    }
+    at_once(
+        [
+            (Fault::Reset, "POST GET POST"),
+            (status(500), "POST GET POST"),
+            (status(502), "POST GET POST"),
+            (status(429), "POST POST"),
+        ],
+        |(fault, expected)| {
+            let sandbox = ready();
+            // One from long ago is not ours.
+            sandbox.seed(
+                Service::Aviator,
+                json!({"environments": {"production": {"deployments": [{
+                    "release_candidate_version": CANDIDATE,
+                    "status": "success",
+                    "deploy_start_at": "2025-03-01T10:00:00.123Z",
+                }]}}}),
+            );
+            sandbox.fail_on(Service::Aviator, "POST ", 1, fault.clone());
+            prepared(&sandbox, &["aviator:deployment"]).run().exits(0);
+            assert_eq!(methods(&sandbox, Service::Aviator), expected, "{fault:?}");
+            assert_eq!(workflows(&sandbox), 1);
+        },
+    );
 }
 
 #[test]
 fn a_deployment_is_not_sent_again_when_the_list_does_not_tell() {
-    for list in [Fault::status(404), Fault::Html, Fault::NotJson] {
+    at_once([Fault::status(404), Fault::Html, Fault::NotJson], |list| {
         let sandbox = ready();
         sandbox.fail_on(Service::Aviator, "POST ", 1, Fault::ProcessThenReset);
         sandbox.fail_on(Service::Aviator, "GET ", 9, list.clone());
@@ -529,34 +538,37 @@ fn a_deployment_is_not_sent_again_when_the_list_does_not_tell() {
             .says_of("aviator:deployment", "not sent again");
         assert_eq!(methods(&sandbox, Service::Aviator), "POST GET", "{list:?}");
         assert_eq!(workflows(&sandbox), 1);
-    }
+    });
 }
 
 #[test]
 fn a_late_start_does_not_move_a_finished_deployment_back() {
-    for (end, last) in [("success", "success"), ("failed", "failure"), ("canceled", "canceled")] {
-        let sandbox = ready();
-        sandbox.fail_on(
-            Service::Aviator,
-            "PATCH ",
-            1,
-            Fault::status_with(503, "retry-after", "1"),
-        );
-        let late = thread::scope(|scope| {
-            let late = scope.spawn(|| prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", "started").run());
-            wait_until("the first report", || !sandbox.requests_to(Service::Aviator).is_empty());
-            prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", end).run().exits(0);
-            late.join().expect("it does not panic")
-        });
-        late.exits(0).says_of("aviator", "skipped").says_of("aviator", last);
-        assert_eq!(methods(&sandbox, Service::Aviator), "PATCH PATCH GET");
-        assert_eq!(deployed(&sandbox), last);
-    }
+    at_once(
+        [("success", "success"), ("failed", "failure"), ("canceled", "canceled")],
+        |(end, last)| {
+            let sandbox = ready();
+            sandbox.fail_on(
+                Service::Aviator,
+                "PATCH ",
+                1,
+                Fault::status_with(503, "retry-after", "1"),
+            );
+            let late = thread::scope(|scope| {
+                let late = scope.spawn(|| prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", "started").run());
+                wait_until("the first report", || !sandbox.requests_to(Service::Aviator).is_empty());
+                prepared(&sandbox, &["aviator"]).var("EVENT_ACTION", end).run().exits(0);
+                late.join().expect("it does not panic")
+            });
+            late.exits(0).says_of("aviator", "skipped").says_of("aviator", last);
+            assert_eq!(methods(&sandbox, Service::Aviator), "PATCH PATCH GET");
+            assert_eq!(deployed(&sandbox), last);
+        },
+    );
 }
 
 #[test]
 fn a_start_is_repeated_while_nothing_has_finished() {
-    for fault in [status(503), Fault::Reset, Fault::ProcessThenReset] {
+    at_once([status(503), Fault::Reset, Fault::ProcessThenReset], |fault| {
         let sandbox = ready();
         sandbox.fail_on(Service::Aviator, "PATCH ", 2, fault);
         prepared(&sandbox, &["aviator"])
@@ -566,7 +578,7 @@ fn a_start_is_repeated_while_nothing_has_finished() {
             .says_of("aviator", "sent");
         assert_eq!(methods(&sandbox, Service::Aviator), "PATCH GET PATCH GET PATCH");
         assert_eq!(deployed(&sandbox), "in_progress");
-    }
+    });
 }
 
 #[test]
@@ -717,7 +729,7 @@ fn ports_own_header_says_when_its_limit_ends() {
         (now.expect("after 1970").as_secs() + seconds).to_string()
     };
     // Seconds to wait, or the time itself in whole seconds.
-    for (is_epoch, least) in [(false, 2000), (true, 1900)] {
+    at_once([(false, 2000), (true, 1900)], |(is_epoch, least)| {
         let sandbox = ready();
         let value = if is_epoch { epoch(3) } else { "2".to_owned() };
         let limited = Fault::status_with(429, "x-ratelimit-reset", &value);
@@ -727,7 +739,7 @@ fn ports_own_header_says_when_its_limit_ends() {
             .exits(0)
             .says_of("port", "2 attempts")
             .takes_at_least(Duration::from_millis(least));
-    }
+    });
     let sandbox = ready();
     let far = Fault::status_with(429, "x-ratelimit-reset", &epoch(300));
     fail(&sandbox, Service::Port, 1, &far);
@@ -793,7 +805,7 @@ const ONCE: &[(&str, Service, &str)] = &[
 
 #[test]
 fn a_workflow_or_an_action_is_never_started_twice_nor_logged_twice() {
-    for (operation, service, on) in ONCE {
+    at_once(ONCE, |(operation, service, on)| {
         for fault in [
             status(500),
             status(502),
@@ -816,7 +828,7 @@ fn a_workflow_or_an_action_is_never_started_twice_nor_logged_twice() {
         sandbox.fail_on(*service, on, 1, status(429));
         prepared(&sandbox, &[operation]).run().exits(0);
         assert_eq!(sent(&sandbox, *service).len(), 2, "{operation}");
-    }
+    });
 }
 
 #[test]
@@ -892,21 +904,24 @@ fn a_sync_that_runs_already_is_waited_out_on_the_old_api() {
 
 #[test]
 fn a_sync_that_is_waited_for_reports_how_it_ended() {
-    for version in [DirektivVersion::V0_7, DirektivVersion::V0_8_5, DirektivVersion::V0_10] {
-        let failing = ready_with(Options {
-            direktiv_version: version,
-            direktiv_sync_fails: Some("could not clone: 'main' is gone".to_owned()),
-            ..Options::default()
-        });
-        // Without waiting, what is accepted is sent.
-        prepared(&failing, &["direktiv"]).run().exits(0);
-        wait_until("the end of the sync", || syncs(&failing) == ["failed"]);
-        prepared(&failing, &["direktiv"])
-            .var("DIREKTIV_WAIT", "true")
-            .run()
-            .exits(76)
-            .says_of("direktiv", "could not clone: 'main' is gone");
-    }
+    at_once(
+        [DirektivVersion::V0_7, DirektivVersion::V0_8_5, DirektivVersion::V0_10],
+        |version| {
+            let failing = ready_with(Options {
+                direktiv_version: version,
+                direktiv_sync_fails: Some("could not clone: 'main' is gone".to_owned()),
+                ..Options::default()
+            });
+            // Without waiting, what is accepted is sent.
+            prepared(&failing, &["direktiv"]).run().exits(0);
+            wait_until("the end of the sync", || syncs(&failing) == ["failed"]);
+            prepared(&failing, &["direktiv"])
+                .var("DIREKTIV_WAIT", "true")
+                .run()
+                .exits(76)
+                .says_of("direktiv", "could not clone: 'main' is gone");
+        },
+    );
     let endless = ready_with(Options {
         direktiv_sync_takes: Duration::from_secs(60),
         ..Options::default()
@@ -975,7 +990,7 @@ fn in_seconds(seconds: u64) -> String {
 fn a_service_that_says_when_to_come_back_is_waited_for() {
     // Dates have whole seconds: one in three seconds is more than two away.
     let forms: [(fn() -> String, u64); 2] = [(|| "2".to_owned(), 2000), (|| in_seconds(3), 1900)];
-    for (value, least) in forms {
+    at_once(forms, |(value, least)| {
         let sandbox = Sandbox::start();
         sandbox.fail(Service::Rely, 1, Fault::status_with(429, "retry-after", &value()));
         prepared(&sandbox, &["rely"])
@@ -984,7 +999,7 @@ fn a_service_that_says_when_to_come_back_is_waited_for() {
             .says_of("rely", "2 attempts")
             .takes_at_least(Duration::from_millis(least));
         assert_eq!(sandbox.requests_to(Service::Rely).len(), 2);
-    }
+    });
     // A date that has passed asks for no pause: four of our own would take seconds.
     let sandbox = Sandbox::start();
     let passed = "Sat, 01 Mar 2025 10:07:41 GMT";
@@ -1093,22 +1108,25 @@ fn dead() -> String {
 fn a_dead_server_is_tried_again_and_then_unavailable() {
     let dead = dead();
     let host = dead.trim_start_matches("http://");
-    for (operation, variable) in [
-        ("rely", "RELY_API_URL"),
-        ("rely:create", "RELY_API_URL"),
-        ("cto", "CTOAI_API_URL"),
-        ("aviator:deployment", "AVIATOR_API_URL"),
-        ("aviator:rollback", "AVIATOR_API_URL"),
-    ] {
-        let sandbox = Sandbox::start();
-        prepared(&sandbox, &[operation])
-            .var(variable, &dead)
-            .var("NOTIFY_ATTEMPTS", "2")
-            .run()
-            .exits(75)
-            .says_of(operation, &format!("no connection to {host}"))
-            .says_of(operation, "after 2 attempts");
-    }
+    at_once(
+        [
+            ("rely", "RELY_API_URL"),
+            ("rely:create", "RELY_API_URL"),
+            ("cto", "CTOAI_API_URL"),
+            ("aviator:deployment", "AVIATOR_API_URL"),
+            ("aviator:rollback", "AVIATOR_API_URL"),
+        ],
+        |(operation, variable)| {
+            let sandbox = Sandbox::start();
+            prepared(&sandbox, &[operation])
+                .var(variable, &dead)
+                .var("NOTIFY_ATTEMPTS", "2")
+                .run()
+                .exits(75)
+                .says_of(operation, &format!("no connection to {host}"))
+                .says_of(operation, "after 2 attempts");
+        },
+    );
 }
 
 #[test]
@@ -1122,13 +1140,22 @@ fn a_name_that_does_not_exist_is_unavailable_and_shown() {
         .says_of("rely", "can't be resolved");
 }
 
+/// How many bytes of a reply are read.
+fn limit(operation: &str) -> usize {
+    if ["get", "search", "list"].iter().any(|read| operation.ends_with(read)) {
+        16 << 20
+    } else {
+        1 << 20
+    }
+}
+
 #[test]
 fn a_success_that_does_not_look_like_one_is_none() {
     for (operation, service) in OPERATIONS {
         for (fault, words) in [
             (Fault::Html, "an HTML page"),
             (Fault::NotJson, "something that is not JSON"),
-            (Fault::Oversize(17 << 20), "more than the"),
+            (Fault::Oversize(limit(operation) + 1), "more than the"),
         ] {
             let sandbox = ready();
             fail(&sandbox, *service, 9, &fault);
@@ -1177,35 +1204,38 @@ fn a_redirect_is_shown_and_not_followed() {
 
 #[test]
 fn a_failing_destination_does_not_stop_the_others() {
-    for fault in [
-        Fault::Hang,
-        Fault::Reset,
-        Fault::status(500),
-        Fault::Html,
-        Fault::Oversize(99 << 20),
-    ] {
-        for broken in [Service::Rely, Service::Cto, Service::Aviator] {
-            let sandbox = ready();
-            sandbox.fail(broken, 99, fault.clone());
-            let ran = prepared(&sandbox, &["rely", "cto", "aviator"])
-                .var("NOTIFY_TIMEOUT", "2")
-                .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
-                .var("NOTIFY_ATTEMPTS", "1")
-                .run();
-            assert_ne!(ran.code, 0);
-            for service in [Service::Rely, Service::Cto, Service::Aviator] {
-                let class = if service == broken {
-                    ["unavailable", "rejected"]
-                } else {
-                    ["sent"; 2]
-                };
-                let line = format!("  {:<18} ", service.name());
-                let end = ran.stderr.lines().find_map(|said| said.strip_prefix(&line));
-                let end = end.unwrap_or_else(|| panic!("{} is not reported in {}", service.name(), ran.stderr));
-                assert!(class.iter().any(|class| end.starts_with(class)), "{}", ran.stderr);
+    at_once(
+        [
+            Fault::Hang,
+            Fault::Reset,
+            Fault::status(500),
+            Fault::Html,
+            Fault::Oversize(99 << 20),
+        ],
+        |fault| {
+            for broken in [Service::Rely, Service::Cto, Service::Aviator] {
+                let sandbox = ready();
+                sandbox.fail(broken, 99, fault.clone());
+                let ran = prepared(&sandbox, &["rely", "cto", "aviator"])
+                    .var("NOTIFY_TIMEOUT", "2")
+                    .var("NOTIFY_ATTEMPT_TIMEOUT", "0.5")
+                    .var("NOTIFY_ATTEMPTS", "1")
+                    .run();
+                assert_ne!(ran.code, 0);
+                for service in [Service::Rely, Service::Cto, Service::Aviator] {
+                    let class = if service == broken {
+                        ["unavailable", "rejected"]
+                    } else {
+                        ["sent"; 2]
+                    };
+                    let line = format!("  {:<18} ", service.name());
+                    let end = ran.stderr.lines().find_map(|said| said.strip_prefix(&line));
+                    let end = end.unwrap_or_else(|| panic!("{} is not reported in {}", service.name(), ran.stderr));
+                    assert!(class.iter().any(|class| end.starts_with(class)), "{}", ran.stderr);
+                }
             }
-        }
-    }
+        },
+    );
 }
 
 #[test]

@@ -291,3 +291,20 @@ fn normal(value: Value, sandbox: &Sandbox) -> Value {
 fn is_time(text: &str) -> bool {
     text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T'
 }
+
+/// Tries all cases at the same time, where each mostly waits. A case that fails fails the test, and is named.
+#[track_caller]
+pub fn at_once<T: Send + std::fmt::Debug + Clone>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let check = &check;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = cases
+            .into_iter()
+            .map(|case| (format!("{case:?}"), scope.spawn(move || check(case))))
+            .collect();
+        let failed: Vec<String> = running
+            .into_iter()
+            .filter_map(|(case, thread)| thread.join().err().map(|_| case))
+            .collect();
+        assert!(failed.is_empty(), "these cases failed, see above: {failed:#?}");
+    });
+}
