@@ -1,6 +1,7 @@
 //! The harness of the black-box tests: the real binary, in the environment of a GitLab job, against the sandbox.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod catalog;
 pub mod operations;
 pub mod proxy;
 
