@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     destinations::{self, Destination},
     event::EventVariables,
+    gitlab::api,
     report::class::{Class, FAILED, USAGE},
     settings::{Network, Policy},
     variables::{Default, Group, Kind, Variable},
@@ -124,11 +125,18 @@ fn catalog() -> Value {
         "components": COMPONENTS.iter().map(component).collect::<Value>(),
         "destinations": destinations::ALL.iter().map(|destination| described(destination)).collect::<Value>(),
         "event": { "variables": variables(EventVariables::VARIABLES) },
-        "delivery": { "variables": variables(Policy::VARIABLES.iter().chain(Network::VARIABLES)) },
+        "delivery": { "variables": variables(delivery_variables()) },
         "exit-codes": exit_codes().into_iter().map(|(code, name, description)| {
             json!({ "code": code, "name": name, "description": description })
         }).collect::<Value>(),
     })
+}
+
+/// What every run reads, whatever it sends.
+fn delivery_variables() -> impl Iterator<Item = &'static Variable> {
+    [Policy::VARIABLES, Network::VARIABLES, api::Settings::VARIABLES]
+        .into_iter()
+        .flatten()
 }
 
 fn component(component: &Component) -> Value {
@@ -268,7 +276,7 @@ mod tests {
         text += "\n#### The event\n\n";
         text += &table(EventVariables::VARIABLES);
         text += "\n#### Delivery\n\n";
-        text += &table(Policy::VARIABLES.iter().chain(Network::VARIABLES));
+        text += &table(delivery_variables());
         text += "\n#### Exit codes\n\n| code | result | meaning |\n|---|---|---|\n";
         for (code, name, description) in exit_codes() {
             text += &format!("| {code} | `{name}` | {description} |\n");
@@ -335,7 +343,7 @@ mod tests {
 
     #[test]
     fn every_variable_is_declared_once() {
-        let mut names: Vec<&str> = crate::run::declared().map(|variable| variable.name).collect();
+        let mut names: Vec<&str> = crate::setting::declared().map(|variable| variable.name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -344,7 +352,7 @@ mod tests {
 
     #[test]
     fn every_description_is_a_sentence() {
-        for variable in crate::run::declared() {
+        for variable in crate::setting::declared() {
             assert!(variable.description.ends_with('.'), "{}", variable.name);
         }
     }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
     destinations::{self, Target},
@@ -17,10 +17,20 @@ pub enum Command {
         /// Whether `--dry-run` was given.
         dry_run: bool,
     },
+    /// See whether everything is ready.
+    Check {
+        /// What was named; empty: what the variables say.
+        targets: Vec<Target>,
+    },
     /// Show every variable.
     Explain {
         /// What was named; empty: what would be sent to, else everything.
         targets: Vec<Target>,
+    },
+    /// Deliver what an earlier run could not.
+    Replay {
+        /// Files, and folders of files.
+        paths: Vec<PathBuf>,
     },
     /// Print `catalog.yml`.
     Catalog,
@@ -65,8 +75,23 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             _ => Err("`catalog` takes nothing behind it".to_owned()),
         };
     }
-    let is_explain = words.first().is_some_and(|word| word == "explain");
-    if is_explain {
+    if words.first().is_some_and(|word| word == "replay") {
+        let paths: Vec<PathBuf> = words[1..].iter().map(PathBuf::from).collect();
+        if dry_run || paths.is_empty() {
+            return Err(
+                "`replay` takes files or folders that an earlier run left in undelivered/, and no --dry-run".to_owned(),
+            );
+        }
+        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+            return Err(format!("there is no file or folder {}", missing.display()));
+        }
+        return Ok(Command::Replay { paths });
+    }
+    let command = words
+        .first()
+        .filter(|word| ["explain", "check"].contains(&word.as_str()))
+        .cloned();
+    if command.is_some() {
         words.remove(0);
     }
     let mut targets: Vec<Target> = Vec::new();
@@ -77,10 +102,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             targets.push(target);
         }
     }
-    match (is_explain, dry_run) {
-        (true, true) => Err("`explain` sends nothing; it takes no --dry-run".to_owned()),
-        (true, false) => Ok(Command::Explain { targets }),
-        (false, dry_run) => Ok(Command::Send { targets, dry_run }),
+    match (command.as_deref(), dry_run) {
+        (None, dry_run) => Ok(Command::Send { targets, dry_run }),
+        (Some(command), true) => Err(format!("`{command}` sends nothing; it takes no --dry-run")),
+        (Some("check"), false) => Ok(Command::Check { targets }),
+        (Some(_), false) => Ok(Command::Explain { targets }),
     }
 }
 
@@ -93,7 +119,9 @@ Reports what a GitLab pipeline did to the services a platform team uses.
 Usage:
   notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
   notify-event --dry-run ...                      print each request as runnable curl, send nothing
+  notify-event check [DESTINATION ...]            see by harmless reads whether everything is ready; writes nothing
   notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
+  notify-event replay PATH ...                    deliver what an earlier run left in undelivered/
   notify-event catalog                            every component, hidden job, destination and variable, as YAML
   notify-event --help | --version
 

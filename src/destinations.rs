@@ -5,7 +5,7 @@
 use crate::{
     delivery::plan::Plan,
     environment::Problem,
-    event::Event,
+    event::{Action, Event},
     variables::{Reader, Variable, nearest},
 };
 
@@ -23,6 +23,10 @@ pub const ALL: &[&Destination] = &[
     &aviator::DESTINATION,
     &port::DESTINATION,
 ];
+
+/// The operation behind `notify-event check`: it only reads, to see whether the service can be reached and takes the
+/// credentials. No user can name it as an operation.
+pub const CHECK: &str = "check";
 
 /// A service that events can be sent to.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub struct Operation {
     pub description: &'static str,
     /// Whether it only reads, and so reports no action.
     pub is_read: bool,
+    /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
+    pub is_once: bool,
 }
 
 impl Operation {
@@ -59,6 +65,15 @@ impl Operation {
             name,
             description,
             is_read: false,
+            is_once: false,
+        }
+    }
+
+    /// An operation that adds or triggers something each time.
+    pub const fn once(name: &'static str, description: &'static str) -> Self {
+        Self {
+            is_once: true,
+            ..Self::new(name, description)
         }
     }
 
@@ -68,18 +83,39 @@ impl Operation {
             name,
             description,
             is_read: true,
+            is_once: false,
         }
     }
 }
 
 /// What a destination is asked to plan.
 pub struct Order<'a> {
-    /// One of the destination's operations.
+    /// One of the destination's operations, or [`CHECK`].
     pub operation: &'static str,
     /// What happened.
     pub event: &'a Event,
     /// Where it reads its variables.
     pub reader: Reader<'a>,
+    /// Whether this delivers something late: what has been reported since must not be undone.
+    pub is_replay: bool,
+}
+
+/// Whether a late event has been overtaken by what a service holds by now: one that does not end a deployment by any
+/// newer report, one that ends it by a newer end. `updated_at` is RFC 3339.
+pub fn is_overtaken(event: &Event, is_finished: bool, updated_at: Option<&str>) -> bool {
+    let time = |text| humantime::parse_rfc3339(text).ok();
+    let is_newer = match (updated_at.and_then(time), time(&event.time)) {
+        (Some(updated), Some(reported)) => updated > reported,
+        _ => false,
+    };
+    let is_final = event
+        .known_action()
+        .is_some_and(|word| Action::from_word(word).is_final());
+    if is_final {
+        is_finished && is_newer
+    } else {
+        is_finished || is_newer
+    }
 }
 
 impl Destination {

@@ -81,6 +81,8 @@ pub struct Found {
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, Result<String, ()>>,
+    /// Values that were cleaned when they were kept, for a replay.
+    kept: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -95,7 +97,21 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().map_err(drop))))
             .collect();
-        Self { values }
+        Self {
+            values,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// This environment with values that were kept by an earlier run: they are as they have to be. Of the variables
+    /// for which `is_kept` holds, nothing else counts.
+    pub fn with_kept(&self, kept: BTreeMap<String, String>, is_kept: impl Fn(&str) -> bool) -> Self {
+        let mut environment = self.clone();
+        environment
+            .values
+            .retain(|name, _| !is_kept(name) && !is_kept(name.strip_suffix("_FILE").unwrap_or(name)));
+        environment.kept = kept;
+        environment
     }
 
     /// The value of one of GitLab's predefined variables, taken as it is: a commit's title may well be `$HOME`.
@@ -120,6 +136,13 @@ impl Environment {
     /// A value that GitLab left as a reference, a file that can't be read, base64 that isn't, both forms at once, or
     /// something that is not UTF-8. `secret` says that the message may not quote the value.
     pub fn find(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
+        if let Some(value) = self.kept.get(name).filter(|value| !value.is_empty()) {
+            return Ok(Some(Found {
+                value: value.clone(),
+                name: name.to_owned(),
+                origin: Origin::Variable(name.to_owned()),
+            }));
+        }
         let file_name = format!("{name}_FILE");
         let direct = self.text(name)?;
         let found = match (direct, self.text(&file_name)?) {

@@ -1,9 +1,10 @@
 //! The neutral event: what happened, to what, when. Every destination is fed from it.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
+    rc::Rc,
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     environment::{Environment, Problem},
-    gitlab::{context, slug},
+    gitlab::{context, outcome::Finding, slug},
     template::{Missing, Scope},
     variables,
     variables::{Group, Object, Reader, Variable},
@@ -88,7 +89,7 @@ variables! {
     pub struct EventVariables, "contract 3" {
         /// What kind of thing happened.
         name: String = "EVENT_NAME", default "deployment";
-        /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, or a synonym. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`.
+        /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, or a synonym. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`, elsewhere from the pipeline's jobs, as GitLab's API shows them (`NOTIFY_JOB` names the one that counts).
         action: String = "EVENT_ACTION", default "auto";
         /// One id for everything that this pipeline reports about this environment. It must not contain a job's id: a retried job would report something new.
         id: Option<String> = "EVENT_ID", derived "<CI_PROJECT_PATH_SLUG>-<CI_PIPELINE_ID>, and -<environment slug> when there is an environment";
@@ -115,6 +116,20 @@ variables! {
     }
 }
 
+/// What GitLab's own jobs tell of the outcome.
+#[derive(Debug, Clone, Default)]
+pub enum Told {
+    /// Nobody has asked: most events need no more than their variables.
+    #[default]
+    NotAsked,
+    /// This happened.
+    Happened(Box<Finding>),
+    /// Nothing that is worth an event, for this reason.
+    Nothing(String),
+    /// It can't be known, for this reason.
+    Unknown(String),
+}
+
 /// What happened, resolved.
 #[derive(Debug, Clone)]
 pub struct Event {
@@ -125,7 +140,7 @@ pub struct Event {
     /// The word as it was given, for destinations with words of their own.
     pub action_word: Option<String>,
     /// How the action was found out.
-    pub action_source: &'static str,
+    pub action_source: String,
     id: Option<String>,
     title: Option<String>,
     /// Group and project.
@@ -154,8 +169,18 @@ pub struct Event {
     pub finished_at: Option<String>,
     /// Seconds between the two.
     pub duration: Option<u64>,
+    /// Seconds that the deploy job waited for a runner, where that is known.
+    pub queued: Option<u64>,
+    /// The deploy job's name, where it is known.
+    pub job: Option<String>,
+    /// Its page.
+    pub job_url: Option<String>,
+    /// Who started it.
+    pub started_by: Option<String>,
     /// Which attempt of the job this tells of: 1, unless GitLab says otherwise.
     pub attempt: u32,
+    /// Whether something was wanted that only GitLab's jobs could tell.
+    asked: Rc<Cell<bool>>,
 }
 
 impl Event {
@@ -164,7 +189,25 @@ impl Event {
     /// # Errors
     /// `EVENT_ACTION` is `auto`, and nothing here tells the outcome.
     pub fn action(&self) -> Result<&Action, Problem> {
-        self.action.as_ref().map_err(Clone::clone)
+        self.action.as_ref().map_err(|problem| {
+            self.asked.set(true);
+            problem.clone()
+        })
+    }
+
+    /// The action's word, if it is known; nobody is asked.
+    pub fn known_action(&self) -> Option<&str> {
+        self.action.as_ref().ok().map(Action::word)
+    }
+
+    /// The id, if there is one.
+    pub fn known_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Whether the action was given by a variable, rather than found out.
+    pub fn action_is_given(&self) -> bool {
+        self.action_source == FROM_VARIABLE
     }
 
     /// The id under which everything about this deployment is reported.
@@ -191,6 +234,7 @@ impl Event {
 
     /// The event's JSON form, as `schema/event.json` describes it.
     pub fn to_json(&self) -> Value {
+        self.asked.set(self.asked.get() || self.action.is_err());
         json!({
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
@@ -210,8 +254,59 @@ impl Event {
             "started_at": self.started_at,
             "finished_at": self.finished_at,
             "duration": self.duration,
+            "queued": self.queued,
+            "job": self.job,
+            "job_url": self.job_url,
+            "started_by": self.started_by,
             "attempt": self.attempt,
             "properties": self.properties,
+        })
+    }
+
+    /// The event of which `json` is the form that [`Event::to_json`] gave: for a replay, with its original times.
+    ///
+    /// # Errors
+    /// What is missing, or of another version of the form.
+    pub fn from_json(json: &Value) -> Result<Self, String> {
+        if json["schema_version"] != SCHEMA_VERSION {
+            return Err(format!(
+                "its event has schema_version {}, not {SCHEMA_VERSION}",
+                json["schema_version"]
+            ));
+        }
+        let text = |field: &str| json[field].as_str().map(str::to_owned);
+        let needed = |field: &str| text(field).ok_or_else(|| format!("its event has no {field}"));
+        Ok(Self {
+            name: needed("name")?,
+            action: text("action")
+                .map(|word| Action::from_word(&word))
+                .ok_or_else(|| Problem::new("EVENT_ACTION", "was not known when the event was kept")),
+            action_word: text("action"),
+            action_source: needed("action_source")?,
+            id: text("id"),
+            title: text("title"),
+            repo: text("repo"),
+            branch: text("branch"),
+            commit: text("commit"),
+            environment: text("environment"),
+            image: text("image"),
+            version: text("version"),
+            url: text("url"),
+            user: text("user"),
+            properties: json["properties"].as_object().cloned().unwrap_or_default(),
+            time: needed("time")?,
+            started_at: text("started_at"),
+            finished_at: text("finished_at"),
+            duration: json["duration"].as_u64(),
+            queued: json["queued"].as_u64(),
+            job: text("job"),
+            job_url: text("job_url"),
+            started_by: text("started_by"),
+            attempt: json["attempt"]
+                .as_u64()
+                .and_then(|attempt| attempt.try_into().ok())
+                .unwrap_or(1),
+            asked: Rc::default(),
         })
     }
 
@@ -233,6 +328,9 @@ pub struct Context<'a> {
     /// Names of credentials that no list opens.
     credentials: Vec<&'static str>,
     now: SystemTime,
+    told: Told,
+    asked: Rc<Cell<bool>>,
+    changes: Option<Result<Value, String>>,
     fields: RefCell<BTreeMap<&'static str, Field>>,
 }
 
@@ -259,7 +357,35 @@ impl<'a> Context<'a> {
             open,
             credentials,
             now,
+            told: Told::default(),
+            asked: Rc::default(),
+            changes: None,
             fields: RefCell::default(),
+        }
+    }
+
+    /// Takes in what GitLab's jobs tell. Fields made before are made anew.
+    pub fn told(&mut self, told: Told) {
+        self.told = told;
+        self.fields.take();
+    }
+
+    /// Takes in what was deployed since the last time, or why that can't be had.
+    pub fn changed(&mut self, changes: Result<Value, String>) {
+        self.changes = Some(changes);
+        self.fields.take();
+    }
+
+    /// Whether something has been wanted, since this was last called, that only GitLab's jobs can tell.
+    pub fn take_asked(&self) -> bool {
+        self.asked.replace(false)
+    }
+
+    /// Why there is nothing to report, if so.
+    pub fn nothing_to_report(&self) -> Option<&str> {
+        match &self.told {
+            Told::Nothing(why) => Some(why),
+            _ => None,
         }
     }
 
@@ -308,18 +434,29 @@ impl<'a> Context<'a> {
         }
         let (action, action_source) = self.action(given.as_deref());
         let time = timestamp(self.now);
-        let in_after_script = action_source == FROM_JOB_STATUS;
-        let started_at = self
-            .environment
-            .predefined("CI_JOB_STARTED_AT")
-            .filter(|_| in_after_script)
-            .map(str::to_owned);
-        let finished_at = in_after_script.then(|| time.clone());
+        let is_after_script = self.is_after_script();
+        let finding = match &self.told {
+            Told::Happened(finding) => Some(finding.as_ref()),
+            _ => None,
+        };
+        let from_script = |name: &str| {
+            self.environment
+                .predefined(name)
+                .filter(|_| is_after_script)
+                .map(str::to_owned)
+        };
+        let from_finding = |field: fn(&Finding) -> &Option<String>| finding.and_then(|finding| field(finding).clone());
+        let started_at = from_script("CI_JOB_STARTED_AT").or_else(|| from_finding(|finding| &finding.started_at));
+        let finished_at = is_after_script
+            .then(|| time.clone())
+            .or_else(|| from_finding(|finding| &finding.finished_at));
         let duration = started_at
             .as_deref()
+            .filter(|_| is_after_script)
             .and_then(|start| humantime::parse_rfc3339(start).ok())
             .and_then(|start| self.now.duration_since(start).ok())
-            .map(|duration| duration.as_secs());
+            .map(|duration| duration.as_secs())
+            .or_else(|| finding?.duration);
         Ok(Event {
             name,
             action_word: given.filter(|_| action.is_ok() && action_source == FROM_VARIABLE),
@@ -340,30 +477,54 @@ impl<'a> Context<'a> {
             started_at,
             finished_at,
             duration,
-            attempt: 1,
+            queued: finding.and_then(|finding| finding.queued),
+            job: from_script("CI_JOB_NAME").or_else(|| from_finding(|finding| &finding.job)),
+            job_url: from_script("CI_JOB_URL").or_else(|| from_finding(|finding| &finding.job_url)),
+            started_by: from_script("GITLAB_USER_LOGIN").or_else(|| from_finding(|finding| &finding.started_by)),
+            attempt: finding.map_or(1, |finding| finding.attempt),
+            asked: Rc::clone(&self.asked),
         })
     }
 
+    /// Whether this runs in an `after_script`, the only place where a job's own status is known.
+    fn is_after_script(&self) -> bool {
+        matches!(
+            self.environment.predefined("CI_JOB_STATUS"),
+            Some("success" | "failed" | "canceled")
+        )
+    }
+
     /// What happened (contract, section 7), and how that was found out.
-    fn action(&self, given: Option<&str>) -> (Result<Action, Problem>, &'static str) {
-        match given {
-            Some(word) if !word.eq_ignore_ascii_case("auto") => (Ok(Action::from_word(word)), FROM_VARIABLE),
-            _ => match self.environment.predefined("CI_JOB_STATUS") {
-                Some("success") => (Ok(Action::Success), FROM_JOB_STATUS),
-                Some("failed") => (Ok(Action::Failure), FROM_JOB_STATUS),
-                Some("canceled") => (Ok(Action::Canceled), FROM_JOB_STATUS),
-                _ => (
-                    Err(Problem::new(
-                        "EVENT_ACTION",
-                        format!(
-                            "is auto, and only an after_script sees how its job ended (CI_JOB_STATUS); set it to one of {}",
-                            Action::WORDS.join(", ")
-                        ),
-                    )),
-                    UNKNOWN,
-                ),
-            },
+    fn action(&self, given: Option<&str>) -> (Result<Action, Problem>, String) {
+        if let Some(word) = given
+            && !word.eq_ignore_ascii_case("auto")
+        {
+            return (Ok(Action::from_word(word)), FROM_VARIABLE.to_owned());
         }
+        let action = match self.environment.predefined("CI_JOB_STATUS") {
+            Some("success") => Some(Action::Success),
+            Some("failed") => Some(Action::Failure),
+            Some("canceled") => Some(Action::Canceled),
+            _ => None,
+        };
+        if let Some(action) = action {
+            return (Ok(action), "from CI_JOB_STATUS".to_owned());
+        }
+        let why = match &self.told {
+            Told::Happened(finding) => {
+                return (
+                    Ok(finding.action.clone()),
+                    format!("from GitLab's jobs: {}", finding.why),
+                );
+            }
+            Told::Nothing(why) | Told::Unknown(why) => why,
+            Told::NotAsked => "GitLab's jobs were not read",
+        };
+        let problem = Problem::new(
+            "EVENT_ACTION",
+            format!("is auto, and {why}. Set it to one of {}", Action::WORDS.join(", ")),
+        );
+        (Err(problem), UNKNOWN.to_owned())
     }
 
     fn declared(name: &str) -> Option<&'static Variable> {
@@ -466,6 +627,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The event's environment, and the time of this run: what it takes to ask what has been deployed.
+    pub fn place_and_time(&self) -> (Option<String>, String) {
+        (self.text("environment"), timestamp(self.now))
+    }
+
     /// The value of the event's variable `name` (`EVENT_ID`), if it has one, for `explain`.
     pub fn explained(&self, name: &str) -> Option<String> {
         let variable = EventVariables::VARIABLES
@@ -481,9 +647,13 @@ impl<'a> Context<'a> {
             "action" => {
                 let given = self.variable("action").map_err(refuse)?;
                 let (action, _) = self.action(given.as_deref());
+                self.asked.set(self.asked.get() || action.is_err());
                 return action.map(|action| action.word().into()).map_err(refuse);
             }
-            "time" | "started_at" | "finished_at" | "duration" | "attempt" | "action_source" | "schema_version" => {
+            "time" | "started_at" | "finished_at" | "duration" | "queued" | "job" | "job_url" | "started_by"
+            | "attempt" | "action_source" | "schema_version" => {
+                self.asked
+                    .set(self.asked.get() || !matches!(field, "time" | "schema_version"));
                 let event = self.event().map_err(|mut problems| refuse(problems.remove(0)))?;
                 event.to_json()[field].clone()
             }
@@ -494,7 +664,7 @@ impl<'a> Context<'a> {
                         .map(|variable| variable.field)
                         .collect();
                     return Err(Missing::Undefined(format!(
-                        "there is no `{path}`; the event has {}, time, started_at, finished_at, duration, attempt",
+                        "there is no `{path}`; the event has {}, time, started_at, finished_at, duration, queued, job, job_url, started_by, attempt",
                         names.join(", ")
                     )));
                 };
@@ -570,9 +740,18 @@ impl Scope for Context<'_> {
                     return Err(Missing::Undefined(message));
                 }
             },
+            "changes" => match &self.changes {
+                Some(Ok(changes)) if rest.is_empty() => changes.clone(),
+                Some(Ok(changes)) => match &changes[name] {
+                    Value::Null => return Err(Missing::undefined(path)),
+                    value => value.clone(),
+                },
+                Some(Err(why)) => return Err(Missing::Undefined(format!("`{path}` can't be had: {why}"))),
+                None => return Err(Missing::undefined(path)),
+            },
             _ => {
                 return Err(Missing::Undefined(format!(
-                    "there is no `{path}`; names start with event., pipeline. or env."
+                    "there is no `{path}`; names start with event., pipeline., changes. or env."
                 )));
             }
         };
@@ -589,7 +768,6 @@ impl Scope for Context<'_> {
 
 /// How the action was found out: the words that the report and the event's JSON use.
 const FROM_VARIABLE: &str = "from EVENT_ACTION";
-const FROM_JOB_STATUS: &str = "from CI_JOB_STATUS";
 const UNKNOWN: &str = "unknown";
 
 /// Whether `name` fits `pattern`, in which `*` stands for any text.

@@ -6,8 +6,9 @@ use crate::{
     destinations::{self, Target},
     environment::Environment,
     event::EventVariables,
+    gitlab::api,
     report::class::Class,
-    run::Setting,
+    setting::Setting,
     settings::{Network, Policy},
     template,
     variables::{Default, Group, Kind, Reader, Variable, shape},
@@ -47,7 +48,10 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
     section(
         &mut text,
         "Delivery",
-        Policy::VARIABLES.iter().chain(Network::VARIABLES),
+        Policy::VARIABLES
+            .iter()
+            .chain(Network::VARIABLES)
+            .chain(api::Settings::VARIABLES),
         &plain,
         &setting,
     );

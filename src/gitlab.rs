@@ -2,4 +2,7 @@
 
 pub mod api;
 pub mod context;
+pub mod lookup;
+pub mod once;
+pub mod outcome;
 pub mod slug;

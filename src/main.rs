@@ -3,6 +3,7 @@
 //! Data goes one way: [`environment`], [`event`], a plan of a destination ([`destinations`]), [`delivery`], [`report`].
 
 mod catalog;
+mod check;
 mod cli;
 mod delivery;
 mod destinations;
@@ -13,8 +14,10 @@ mod gitlab;
 mod report;
 mod run;
 mod secret;
+mod setting;
 mod settings;
 mod template;
+mod undelivered;
 mod variables;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         Ok(Command::Version) => run::print(&cli::version()),
         Ok(Command::Catalog) => run::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
+        Ok(Command::Check { targets }) => check::check(&environment, targets),
+        Ok(Command::Replay { paths }) => undelivered::replay(&environment, &paths),
         Ok(Command::Send { targets, dry_run }) => run::send(&environment, targets, dry_run),
         Err(message) => {
             run::usage_error(&environment, &message);

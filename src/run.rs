@@ -1,10 +1,9 @@
 //! One run: which destinations, what is planned for each, how it went, how the job ends.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, future::Future, io};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use crate::{
     cli,
@@ -14,23 +13,24 @@ use crate::{
         curl,
         plan::Plan,
     },
-    destinations::{self, Destination, Order, Target},
+    destinations::{Order, Target},
     environment::{Environment, Problem},
-    event::{Action, Context, Event},
-    gitlab::context,
+    event::{Action, Event},
+    gitlab::{
+        lookup::Lookup,
+        once::{self, Decision},
+    },
     report::{
         class::{self, Class},
         console::Console,
-        receipt::OutputFolder,
+        receipt::{OutputFolder, Receipt},
     },
     secret::Redactor,
-    settings::{Network, OnError, Policy, Verbosity},
-    variables::{self, Flag, Group, List, Reader, Variable},
+    setting::{Setting, redactor},
+    settings::{OnError, Verbosity},
+    undelivered::Undelivered,
+    variables::{self, List, Reader},
 };
-
-/// Credentials of variables that we do not declare are hidden from this length on: a shorter one is a switch or a word
-/// that happens to be called a token.
-const SHORTEST_FOREIGN_SECRET: usize = 8;
 
 /// Prints a text that holds no credentials.
 ///
@@ -55,165 +55,18 @@ pub fn bug(environment: &Environment, error: &anyhow::Error) {
     Console::new(redactor(environment), Verbosity::Normal).line(&format!("notify-event: {error:#}"));
 }
 
-/// Everything that the environment says of a run, whatever it sends.
-pub struct Setting<'a> {
-    /// The process's variables.
-    pub environment: &'a Environment,
-    /// The contract's section 5.
-    pub policy: Policy,
-    /// The way to the services.
-    pub network: Network,
-    /// What prints.
-    pub console: Console,
-    /// What templates see.
-    pub context: Context<'a>,
-}
-
-impl<'a> Setting<'a> {
-    /// Reads what applies to every destination.
-    ///
-    /// # Errors
-    /// Every variable of section 5 that can't be used. The console that comes with them prints as far as it is known how.
-    pub fn read(environment: &'a Environment) -> Result<Self, (Console, OnError, Vec<Problem>)> {
-        let reader = Reader {
-            environment,
-            scope: None,
-            official_names: false,
-            allow_http: true,
-        };
-        let redactor = redactor(environment);
-        let policy = reader.read::<Policy>();
-        let network = reader.read::<Network>();
-        match (policy, network) {
-            (Ok(policy), Ok(network)) => {
-                for proxy in [&network.https_proxy, &network.http_proxy, &network.all_proxy] {
-                    if let Some(password) = proxy.as_ref().and_then(client::proxy_password) {
-                        redactor.hide(&password);
-                    }
-                }
-                let open = policy.template_env.clone().map(|List(names)| names).unwrap_or_default();
-                let secrets = declared().filter(|variable| variable.is_secret());
-                let credentials = secrets.map(|variable| variable.name).collect();
-                Ok(Self {
-                    environment,
-                    context: Context::new(environment, open, credentials, SystemTime::now()),
-                    console: Console::new(redactor, policy.log),
-                    policy,
-                    network,
-                })
-            }
-            (policy, network) => {
-                let problems = [policy.err(), network.err()].into_iter().flatten().flatten().collect();
-                // The policy on errors applies to this error too, if that variable is not the one at fault.
-                let on_error = reader.read_one::<Policy, _>("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn);
-                let console = Console::new(redactor, Verbosity::Normal);
-                Err((console, on_error, problems))
-            }
-        }
-    }
-
-    /// The reader for `target`'s variables.
-    pub fn reader(&self, target: &Target) -> Reader<'_> {
-        Reader {
-            environment: self.environment,
-            scope: Some(&self.context),
-            official_names: target.is_named,
-            allow_http: self.network.allows_http(),
-        }
-    }
-
-    /// What to send to: what was named, else `NOTIFY_DESTINATIONS`, else every destination with credentials.
-    ///
-    /// # Errors
-    /// What is named and does not exist, or that nothing is configured; the destinations that are fine come along.
-    pub fn targets(&self, named: Vec<Target>) -> (Vec<Target>, Vec<Problem>) {
-        if !named.is_empty() {
-            return (named, Vec::new());
-        }
-        let mut targets: Vec<Target> = Vec::new();
-        let mut problems = Vec::new();
-        if let Some(List(words)) = &self.policy.destinations {
-            for word in words {
-                match Target::parse(word, false) {
-                    Ok(target) if targets.iter().any(|other| other.is_same(&target)) => {}
-                    Ok(target) => targets.push(target),
-                    Err(message) => problems.push(Problem::new("NOTIFY_DESTINATIONS", format!("is wrong: {message}"))),
-                }
-            }
-            return (targets, problems);
-        }
-        targets.extend(self.detected());
-        if targets.is_empty() {
-            let looked_for: Vec<String> = destinations::ALL
-                .iter()
-                .map(|destination| format!("{} ({})", destination.credentials.join(" or "), destination.name))
-                .collect();
-            problems.push(Problem::new(
-                "NOTIFY_DESTINATIONS",
-                format!(
-                    "is not set, no destination is named on the command line, and none of these is set: {}. A protected \
-                     variable is absent on branches and tags that are not protected",
-                    looked_for.join(", ")
-                ),
-            ));
-        }
-        (targets, problems)
-    }
-
-    fn detected(&self) -> impl Iterator<Item = Target> {
-        destinations::ALL
-            .iter()
-            .filter(|destination| {
-                destination.credentials.iter().any(|name| {
-                    // A credential that can't be read is one that somebody wanted to be read.
-                    !matches!(self.environment.find(name, true), Ok(None))
-                })
-            })
-            .map(|destination| Target {
-                destination,
-                operation: &destination.operations[0],
-                is_optional: false,
-                is_named: false,
-            })
-    }
-}
-
-/// Every variable that is declared anywhere.
-pub fn declared() -> impl Iterator<Item = &'static Variable> {
-    let own = [
-        crate::event::EventVariables::VARIABLES,
-        Policy::VARIABLES,
-        Network::VARIABLES,
-    ];
-    let of_destinations = destinations::ALL
-        .iter()
-        .flat_map(|destination| destination.variables.iter().copied());
-    own.into_iter().chain(of_destinations).flatten()
-}
-
-/// What hides every credential that the environment holds: the declared ones, however they are given, and whatever
-/// else is called a token, a password or the like.
-fn redactor(environment: &Environment) -> Redactor {
-    let redactor = Redactor::default();
-    for variable in declared().filter(|variable| variable.is_secret()) {
-        for name in std::iter::once(variable.name).chain(variable.official) {
-            if let Ok(Some(found)) = environment.find(name, true) {
-                redactor.hide(&found.value);
-                // A whole header line: its value alone is the credential.
-                if let Some((_, value)) = found.value.split_once(':').filter(|_| name.ends_with("_HEADER")) {
-                    redactor.hide(value);
-                }
-            }
-        }
-    }
-    for (name, value) in environment.all() {
-        let is_declared = declared().any(|variable| variable.is_secret() && variable.name == name);
-        let is_foreign = context::is_credential(name) && value.len() >= SHORTEST_FOREIGN_SECRET;
-        if (is_declared || is_foreign) && crate::environment::reference(value).is_none() {
-            redactor.hide(value);
-        }
-    }
-    redactor
+/// A runtime of one thread for `work`. What a request left running (a name's resolution, say) is not waited for.
+///
+/// # Errors
+/// The runtime can't be started.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the runtime can't be started")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// Sends the event, or prints what would be sent, and returns the exit code.
@@ -221,78 +74,267 @@ fn redactor(environment: &Environment) -> Redactor {
 /// # Errors
 /// What no user can mend: standard output is closed, the clock or the runtime fails.
 pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Result<u8> {
-    let setting = match Setting::read(environment) {
-        Ok(setting) => setting,
+    match Setting::read(environment) {
+        Ok(setting) => block_on(run(setting, named, dry_run))?,
         Err((console, on_error, problems)) => {
-            for problem in &problems {
-                console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
-            }
-            return Ok(conclude(&console, on_error, Class::Misconfigured, "nothing was sent"));
+            complain(&console, &problems);
+            Ok(conclude(&console, on_error, Class::Misconfigured, "nothing was sent"))
         }
-    };
-    let console = &setting.console;
+    }
+}
+
+async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+    let dry_run = dry_run || setting.policy.dry_run.0;
+    let limits = setting.limits();
     let (targets, mut problems) = setting.targets(named);
-    let event = match setting.context.event() {
-        Ok(event) => Some(event),
-        Err(of_event) => {
-            problems.extend(of_event);
+    let clients = match Clients::new(&setting) {
+        Ok(clients) => Some(clients),
+        Err(of_network) => {
+            problems.extend(of_network);
             None
         }
     };
     let folder = match &setting.policy.output_dir {
-        None => None,
-        Some(path) => match OutputFolder::create(path, console.redactor()) {
+        Some(path) if !dry_run => match OutputFolder::create(path, setting.console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);
                 None
             }
         },
+        _ => None,
     };
-    let is_blocked = event.is_none() || (folder.is_none() && setting.policy.output_dir.is_some());
+    let can_send = clients.is_some() && (folder.is_some() || setting.policy.output_dir.is_none() || dry_run);
+    let round = match &clients {
+        Some(clients) if can_send => {
+            let console = setting.console.clone();
+            let courier = clients.to_gitlab(&console, limits);
+            let lookup = Lookup::new(setting.gitlab_api(), Some(&courier).filter(|_| !dry_run));
+            let mut round = Round::plan(&mut setting, &targets, &lookup).await;
+            if !dry_run {
+                round.leave_out_delivered(&setting, &lookup).await;
+            }
+            round
+        }
+        _ => Round::without_plans(&setting),
+    };
+    problems.extend(round.problems);
+    let event = round.event;
+    let console = &setting.console;
     console.info(&format!(
         "{}: {}",
         cli::version(),
         event.as_ref().map_or("no event".to_owned(), Event::summary)
     ));
-    for problem in &problems {
-        console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
-    }
+    complain(console, &problems);
     let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
-    let mut results = Vec::new();
-    if let Some(event) = event.as_ref().filter(|_| !is_blocked) {
-        let plans: Vec<Planned> = targets
-            .iter()
-            .map(|target| (*target, plan(&setting, target, event)))
-            .collect();
-        let Flag(dry_by_variable) = setting.policy.dry_run;
-        if dry_run || dry_by_variable {
-            return show(&setting, plans, classes);
-        }
-        results = deliver(&setting, plans)?;
+    if dry_run {
+        return show(&setting, round.plans, classes);
     }
-    classes.extend(
-        results
-            .iter()
-            .filter(|(target, _)| !target.is_optional)
-            .map(|(_, outcome)| outcome.class),
-    );
+    let results = match &clients {
+        Some(clients) => deliver(&clients.to_services(console, limits), round.plans).await?,
+        None => Vec::new(),
+    };
+    classes.extend(of_required(&results));
     let worst = class::worst(classes);
     let code = class::exit_code(worst, setting.policy.on_error);
-    if let Some(folder) = &folder
-        && let Err(error) = folder.write_all(event.as_ref(), &results, code)
-    {
-        // Nothing of this can be undone: what was sent was sent.
-        console.line(&format!("  NOTIFY_OUTPUT_DIR {}: {error}", folder.path().display()));
+    if let Some(folder) = &folder {
+        let receipts: Vec<Receipt> = results
+            .iter()
+            .map(|(target, outcome)| Receipt {
+                target,
+                outcome,
+                event: event.as_ref(),
+            })
+            .collect();
+        let written = folder
+            .write_receipts(event.as_ref(), &receipts, code)
+            .and_then(|()| keep_undelivered(&setting, folder, event.as_ref(), &results));
+        if let Err(error) = written {
+            // Nothing of this can be undone: what was sent was sent.
+            console.line(&format!("  NOTIFY_OUTPUT_DIR {}: {error}", folder.path().display()));
+        }
     }
     Ok(conclude(console, setting.policy.on_error, worst, &tally(&results)))
 }
 
-/// What a target has to do, or why it can't.
-type Planned = (Target, Result<Plan, Vec<Problem>>);
+/// The classes that count for the exit code.
+pub fn of_required(results: &[(Target, Outcome)]) -> impl Iterator<Item = Class> {
+    results
+        .iter()
+        .filter(|(target, _)| !target.is_optional)
+        .map(|(_, outcome)| outcome.class)
+}
 
-/// What `target` has to do for `event`.
-fn plan(setting: &Setting, target: &Target, event: &Event) -> Result<Plan, Vec<Problem>> {
+/// Prints what is wrong with variables that concern no single destination.
+pub fn complain(console: &Console, problems: &[Problem]) {
+    for problem in problems {
+        console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
+    }
+}
+
+/// The HTTP clients: GitLab's own trusts GitLab's root too.
+pub struct Clients {
+    services: Client,
+    gitlab: Client,
+}
+
+impl Clients {
+    /// The clients that `setting` asks for.
+    ///
+    /// # Errors
+    /// Roots or proxies that can't be used.
+    pub fn new(setting: &Setting) -> Result<Self, Vec<Problem>> {
+        let attempt = setting.policy.attempt_timeout.0;
+        let of_gitlab = setting.environment.predefined("CI_SERVER_TLS_CA_FILE");
+        let services = Client::new(&setting.network, attempt, None)?;
+        let gitlab = match of_gitlab {
+            // A root that can't be read is no reason not to try without: it is GitLab's variable, not the user's.
+            Some(_) => Client::new(&setting.network, attempt, of_gitlab).unwrap_or_else(|_| services.clone()),
+            None => services.clone(),
+        };
+        Ok(Self { services, gitlab })
+    }
+
+    /// What delivers to the services.
+    pub fn to_services<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
+        Courier {
+            client: &self.services,
+            console,
+            limits,
+        }
+    }
+
+    /// What asks GitLab.
+    pub fn to_gitlab<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
+        Courier {
+            client: &self.gitlab,
+            console,
+            limits,
+        }
+    }
+}
+
+/// What a target has to do, or why it can't.
+pub type Planned = (Target, Result<Plan, Vec<Problem>>);
+
+/// The event and everybody's plan for it.
+struct Round {
+    event: Option<Event>,
+    plans: Vec<Planned>,
+    problems: Vec<Problem>,
+}
+
+impl Round {
+    /// Plans for every target. Where that takes something that only GitLab's jobs can tell, they are read, and it is
+    /// planned again: most events need no such question.
+    async fn plan(setting: &mut Setting<'_>, targets: &[Target], lookup: &Lookup<'_>) -> Self {
+        if setting.mentions_changes() {
+            let (environment, now) = setting.context.place_and_time();
+            let changes = lookup.changes(environment.as_deref(), &now).await;
+            if let Err(why) = &changes {
+                setting
+                    .console
+                    .info(&format!("  {:<18} changes.* are absent: {why}", "GitLab"));
+            }
+            setting.context.changed(changes);
+        }
+        setting.context.take_asked();
+        let (round, asked) = Self::once(setting, targets);
+        if !asked.contains(&true) {
+            return round;
+        }
+        setting.context.told(lookup.outcome().await);
+        let (mut round, _) = Self::once(setting, targets);
+        if let Some(why) = setting.context.nothing_to_report() {
+            for ((_, plan), asked) in round.plans.iter_mut().zip(asked) {
+                if asked {
+                    *plan = Ok(Plan::skip(why));
+                }
+            }
+        }
+        round
+    }
+
+    /// Plans with what is known, and tells which of the targets would want to know more.
+    fn once(setting: &Setting, targets: &[Target]) -> (Self, Vec<bool>) {
+        let event = match setting.context.event() {
+            Ok(event) => event,
+            Err(problems) => {
+                let round = Self {
+                    event: None,
+                    plans: Vec::new(),
+                    problems,
+                };
+                return (round, vec![setting.context.take_asked()]);
+            }
+        };
+        let for_all = setting.context.take_asked();
+        let mut asked = Vec::new();
+        let mut plans = Vec::new();
+        for target in targets {
+            plans.push((*target, plan(setting, target, &event, &setting.reader(target), false)));
+            asked.push(setting.context.take_asked() || for_all);
+        }
+        let round = Self {
+            event: Some(event),
+            plans,
+            problems: Vec::new(),
+        };
+        (round, asked)
+    }
+
+    /// A round in which nothing can be sent.
+    fn without_plans(setting: &Setting) -> Self {
+        let (event, problems) = match setting.context.event() {
+            Ok(event) => (Some(event), Vec::new()),
+            Err(problems) => (None, problems),
+        };
+        Self {
+            event,
+            plans: Vec::new(),
+            problems,
+        }
+    }
+
+    /// Where an operation adds or triggers something: leaves out what earlier attempts of this job have delivered.
+    async fn leave_out_delivered(&mut self, setting: &Setting<'_>, lookup: &Lookup<'_>) {
+        let is_concerned =
+            |(target, plan): &Planned| target.operation.is_once && plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
+        let Some(event) = &self.event else { return };
+        if !self.plans.iter().any(is_concerned) || setting.gitlab_api().is_err() {
+            return;
+        }
+        let console = &setting.console;
+        let attempts = match lookup.attempts(setting.receipts_folder().as_deref()).await {
+            Ok(attempts) => attempts,
+            Err(why) => {
+                console.info(&format!("  {:<18} {CANT_KNOW}: {why}", "GitLab"));
+                return;
+            }
+        };
+        for planned in self.plans.iter_mut().filter(|planned| is_concerned(planned)) {
+            let (target, plan) = planned;
+            match once::decide(&attempts, target, event, setting.policy.on_error) {
+                Decision::Send => {}
+                Decision::SendUnsure(why) => console.info(&format!("  {:<18} {why}", target.label())),
+                Decision::Skip(why) => *plan = Ok(Plan::skip(why)),
+            }
+        }
+    }
+}
+
+/// What can't be known without GitLab's jobs.
+pub const CANT_KNOW: &str = "whether an earlier attempt of this job has sent this can't be known";
+
+/// What `target` has to do for `event`, by the variables that `reader` finds.
+pub fn plan(
+    setting: &Setting,
+    target: &Target,
+    event: &Event,
+    reader: &Reader,
+    is_replay: bool,
+) -> Result<Plan, Vec<Problem>> {
     if let Some(List(words)) = setting.policy.only.as_ref().filter(|_| !target.operation.is_read) {
         let wanted = wanted(words, &event.name).map_err(|problem| vec![problem])?;
         let action = event.action().map_err(|problem| vec![problem])?;
@@ -306,7 +348,8 @@ fn plan(setting: &Setting, target: &Target, event: &Event) -> Result<Plan, Vec<P
     let order = Order {
         operation: target.operation.name,
         event,
-        reader: setting.reader(target),
+        reader: *reader,
+        is_replay,
     };
     let plan = (target.destination.plan)(&order)?;
     for secret in &plan.secrets {
@@ -376,91 +419,85 @@ fn show(setting: &Setting, plans: Vec<Planned>, mut classes: Vec<Class>) -> Resu
 }
 
 /// Sends all plans: those of one destination one after the other, the destinations at the same time.
-fn deliver(setting: &Setting, plans: Vec<Planned>) -> Result<Vec<(Target, Outcome)>> {
-    let console = &setting.console;
-    let policy = &setting.policy;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the runtime can't be started")?;
-    let client = match Client::new(&setting.network, policy.attempt_timeout.0) {
-        Ok(client) => client,
-        Err(problems) => {
-            let why = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return Ok(plans
-                .into_iter()
-                .map(|(target, _)| {
-                    let outcome = Outcome::unsent(Class::Misconfigured, why.clone(), None);
-                    report(console, &target, &outcome);
-                    (target, outcome)
-                })
-                .collect());
-        }
-    };
+async fn deliver(courier: &Courier<'_>, plans: Vec<Planned>) -> Result<Vec<(Target, Outcome)>> {
     // One lane a destination: what follows may need what went before, as a deployment needs its release.
-    let mut lanes: BTreeMap<usize, Vec<(usize, Planned)>> = BTreeMap::new();
-    for (place, (target, plan)) in plans.into_iter().enumerate() {
-        let lane = destinations::ALL
-            .iter()
-            .position(|destination: &&Destination| destination.name == target.destination.name)
-            .unwrap_or_default();
-        lanes.entry(lane).or_default().push((place, (target, plan)));
+    let mut lanes: BTreeMap<&str, Vec<(usize, Planned)>> = BTreeMap::new();
+    for (place, planned) in plans.into_iter().enumerate() {
+        lanes
+            .entry(planned.0.destination.name)
+            .or_default()
+            .push((place, planned));
     }
-    let mut results = runtime.block_on(async {
-        let courier = Courier {
-            client: &client,
-            console,
-            limits: Limits {
-                deadline: Instant::now() + policy.timeout.0,
-                budget: policy.timeout.0,
-                attempt: policy.attempt_timeout.0,
-                attempts: policy.attempts.0,
-            },
-        };
-        let courier = &courier;
-        let lanes = lanes.into_values().map(|lane| async move {
-            let session = Session::default();
-            let mut results = Vec::new();
-            for (place, (target, plan)) in lane {
-                let label = target.label();
-                let outcome = match plan {
-                    Ok(plan) => {
-                        for note in &plan.notes {
-                            console.info(&format!("  {label:<18} {note}"));
-                        }
-                        courier.deliver(&label, plan, &session).await
-                    }
-                    Err(problems) => {
-                        let why = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                        Outcome::unsent(Class::Misconfigured, why, None)
-                    }
-                };
-                report(console, &target, &outcome);
-                results.push((place, target, outcome));
-            }
-            results
-        });
-        join_all(lanes).await.into_iter().flatten().collect::<Vec<_>>()
+    let lanes = lanes.into_values().map(|lane| async move {
+        let session = Session::default();
+        let mut results = Vec::new();
+        for (place, (target, plan)) in lane {
+            results.push((place, (target, carry_out(courier, &target, plan, &session).await)));
+        }
+        results
     });
-    // What a request left running (a name's resolution, say) is not waited for.
-    runtime.shutdown_background();
-    results.sort_by_key(|(place, ..)| *place);
-    for (_, _, outcome) in &results {
+    let mut results: Vec<_> = join_all(lanes).await.into_iter().flatten().collect();
+    results.sort_by_key(|(place, _)| *place);
+    let results: Vec<_> = results.into_iter().map(|(_, result)| result).collect();
+    for (_, outcome) in &results {
         if let Some(json) = &outcome.json {
-            let json = console.redactor().json(json);
-            console
+            let json = courier.console.redactor().json(json);
+            courier
+                .console
                 .output(&json.to_string())
                 .context("standard output can't be written to")?;
         }
     }
-    Ok(results
-        .into_iter()
-        .map(|(_, target, outcome)| (target, outcome))
-        .collect())
+    Ok(results)
+}
+
+/// Sends one plan and reports how it ended.
+pub async fn carry_out(
+    courier: &Courier<'_>,
+    target: &Target,
+    plan: Result<Plan, Vec<Problem>>,
+    session: &Session,
+) -> Outcome {
+    let label = target.label();
+    let outcome = match plan {
+        Ok(plan) => {
+            for note in &plan.notes {
+                courier.console.info(&format!("  {label:<18} {note}"));
+            }
+            courier.deliver(&label, plan, session).await
+        }
+        Err(problems) => {
+            let why = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Outcome::unsent(Class::Misconfigured, why, None)
+        }
+    };
+    report(courier.console, target, &outcome);
+    outcome
+}
+
+/// Keeps what could not be delivered, for a replay.
+fn keep_undelivered(
+    setting: &Setting,
+    folder: &OutputFolder,
+    event: Option<&Event>,
+    results: &[(Target, Outcome)],
+) -> io::Result<()> {
+    let Some(event) = event else { return Ok(()) };
+    for (target, outcome) in results {
+        if outcome.class.is_failure() && !outcome.is_accepted && !target.operation.is_read {
+            let kept = Undelivered::keep(setting, target, event, outcome);
+            let name = folder.write_undelivered(&kept.file_name(), &kept.to_json())?;
+            setting.console.info(&format!(
+                "  {:<18} kept for `notify-event replay` in {name}",
+                target.label()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// One line for one destination.
-fn report(console: &Console, target: &Target, outcome: &Outcome) {
+pub fn report(console: &Console, target: &Target, outcome: &Outcome) {
     let mut facts = Vec::new();
     facts.extend(outcome.identifier.clone());
     facts.extend(outcome.status.map(|status| format!("HTTP {status}")));
@@ -501,7 +538,7 @@ fn report(console: &Console, target: &Target, outcome: &Outcome) {
 }
 
 /// How many ended how.
-fn tally(results: &[(Target, Outcome)]) -> String {
+pub fn tally(results: &[(Target, Outcome)]) -> String {
     let counts: Vec<String> = Class::ALL
         .iter()
         .filter_map(|class| {
@@ -517,7 +554,7 @@ fn tally(results: &[(Target, Outcome)]) -> String {
 }
 
 /// The last line: how the job ends, and why.
-fn conclude(console: &Console, on_error: OnError, worst: Class, what: &str) -> u8 {
+pub fn conclude(console: &Console, on_error: OnError, worst: Class, what: &str) -> u8 {
     let code = class::exit_code(worst, on_error);
     let end = if worst.is_failure() {
         match on_error {

@@ -18,12 +18,14 @@ use crate::wire::{Reply, Request};
 use crate::{FaultRule, Service};
 
 /// The headers that carry credentials: what is masked for people, and echoed by the fault that echoes.
-pub(crate) const CREDENTIAL_HEADERS: [&str; 7] = [
+pub(crate) const CREDENTIAL_HEADERS: [&str; 9] = [
     "authorization",
     "direktiv-token",
     "direktiv-api-key",
     "direktiv-api-token",
     "apikey",
+    "job-token",
+    "private-token",
     "proxy-authorization",
     "cookie",
 ];
@@ -63,7 +65,7 @@ pub(crate) fn answer(world: &World, request: &Request) -> Reply {
         }
         _ => problem(
             404,
-            "the sandbox serves /rely, /cto, /direktiv, /aviator, /port, /_sandbox and /",
+            "the sandbox serves /rely, /cto, /direktiv, /aviator, /port, /gitlab, /_sandbox and /",
         ),
     }
 }

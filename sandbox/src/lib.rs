@@ -1,4 +1,4 @@
-//! Strict local stand-ins of the services that notify-event reports to.
+//! Strict local stand-ins of the services that notify-event reports to, and of the GitLab that it asks.
 //!
 //! A [`Sandbox`] listens on one port and serves every [`Service`] under a path prefix of its own. Each behaves as its
 //! vendor documents it (the pages in `vendors/*.md` are named where a fact is used): what the vendor refuses is refused
@@ -22,6 +22,7 @@ mod control;
 mod cto;
 mod direktiv;
 mod faults;
+mod gitlab;
 mod journal;
 mod options;
 mod page;
@@ -38,6 +39,7 @@ use serde_json::Value;
 
 pub use direktiv::{DirektivAuth, DirektivVersion};
 pub use faults::{Fault, FaultRule};
+pub use gitlab::GitLabAccess;
 pub use journal::Recorded;
 pub use options::{Credentials, Options};
 pub use port::port_deployment_blueprint;
@@ -58,13 +60,25 @@ pub enum Service {
     Aviator,
     /// Port's API (`vendors/port.md`).
     Port,
+    /// GitLab's own API (`gitlab.md` §2.5, §11), which is asked and never reported to.
+    GitLab,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Self; 5] = [Self::Rely, Self::Cto, Self::Direktiv, Self::Aviator, Self::Port];
+    pub const ALL: [Self; 6] = [
+        Self::Rely,
+        Self::Cto,
+        Self::Direktiv,
+        Self::Aviator,
+        Self::Port,
+        Self::GitLab,
+    ];
 
-    /// The service's name, which is also its path prefix and its name as a destination.
+    /// The services that are reported to.
+    pub const DESTINATIONS: [Self; 5] = [Self::Rely, Self::Cto, Self::Direktiv, Self::Aviator, Self::Port];
+
+    /// The service's name, which is also its path prefix, and a destination's name as one.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rely => "rely",
@@ -72,6 +86,7 @@ impl Service {
             Self::Direktiv => "direktiv",
             Self::Aviator => "aviator",
             Self::Port => "port",
+            Self::GitLab => "gitlab",
         }
     }
 
@@ -175,6 +190,26 @@ impl Sandbox {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
+    }
+
+    /// What GitLab sets in a job for its API, of a pipeline that this sandbox's GitLab has. They are apart from
+    /// [`Sandbox::variables`], because with them a report asks GitLab what happened.
+    pub fn gitlab_variables(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("CI_API_V4_URL", format!("{}/api/v4", self.url(Service::GitLab))),
+            ("CI_PROJECT_ID", gitlab::PROJECT.to_owned()),
+            ("CI_PIPELINE_ID", gitlab::PIPELINE.to_owned()),
+            ("CI_JOB_TOKEN", self.world.options.credentials.gitlab_job_token.clone()),
+        ];
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    /// An access token of this sandbox's GitLab, for `NOTIFY_GITLAB_TOKEN`.
+    pub fn gitlab_access_token(&self) -> String {
+        self.world.options.credentials.gitlab_access_token.clone()
     }
 
     /// Every request that reached a service, in the order of arrival (the latest 10 000).

@@ -11,8 +11,8 @@ use serde_json::Value;
 const USAGE: &str = "\
 usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]
 
-Serves strict stand-ins of Rely.io, CTO.ai, Direktiv, Aviator Releases and Port, reports a deployment's life to them
-with notify-event, shows what they then hold, and keeps serving until it is stopped.
+Serves strict stand-ins of Rely.io, CTO.ai, Direktiv, Aviator Releases and Port, and of GitLab's API, reports a
+deployment's life to them with notify-event, shows what they then hold, and keeps serving until it is stopped.
 
   --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
   --tls             serve TLS, with a root made for this run
@@ -126,6 +126,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         for (name, value) in environment(&sandbox) {
             println!("  export {name}={}", quote(&value));
         }
+        println!("\nTo let it ask this sandbox's GitLab what happened, too:");
+        for (name, value) in sandbox.gitlab_variables() {
+            println!("  export {name}={}", quote(&value));
+        }
         println!(
             "\n{}/ shows what the services hold. Ctrl-C ends it.",
             sandbox.root_url()
@@ -171,6 +175,7 @@ fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
             .env_clear()
             .envs(environment(sandbox))
             .envs(gitlab())
+            .envs(sandbox.gitlab_variables())
             .env("EVENT_ACTION", action);
         let status = command
             .status()
@@ -180,7 +185,7 @@ fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
             failed.push(job);
         }
     }
-    for service in Service::ALL {
+    for service in Service::DESTINATIONS {
         println!("\n── {} now holds", service.name());
         println!("{}", summary(service, &sandbox.state(service)));
     }
@@ -236,7 +241,7 @@ fn summary(service: Service, state: &Value) -> String {
         Service::Rely | Service::Port => &state["entities"],
         Service::Cto => &state["events"],
         Service::Direktiv => &state["namespaces"]["demo"]["syncs"],
-        Service::Aviator => state,
+        Service::Aviator | Service::GitLab => state,
     };
     serde_json::to_string_pretty(shown).unwrap_or_default()
 }

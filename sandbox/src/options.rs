@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{DirektivAuth, DirektivVersion};
+use crate::{DirektivAuth, DirektivVersion, GitLabAccess};
 
 /// How a sandbox starts. `Options::default()` is what [`crate::Sandbox::start`] uses.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is chosen by itself")]
 pub struct Options {
     /// Serve TLS, with a root made for this sandbox.
     pub tls: bool,
@@ -46,6 +47,16 @@ pub struct Options {
     pub port_tokens_expire_after: Option<usize>,
     /// The status of Port's reply to an upsert of an entity that exists: 201, or 200 as of old (`vendors/port.md` §2).
     pub port_updated: u16,
+    /// Whether GitLab lets a job token list a pipeline's jobs; older instances don't (`gitlab.md` §2.5).
+    pub gitlab_jobs: GitLabAccess,
+    /// How GitLab refuses a pipeline itself and its bridges to a job token (`gitlab.md` §2.5, §11).
+    pub gitlab_pipelines: GitLabAccess,
+    /// Whether GitLab lets a job token read deployments; older instances don't (`gitlab.md` §11).
+    pub gitlab_deployments: GitLabAccess,
+    /// Whether GitLab lets a job token read the artifacts of jobs.
+    pub gitlab_artifacts: GitLabAccess,
+    /// Whether the job token has become invalid, as in the `after_script` of a canceled job (`gitlab.md` §2.5).
+    pub gitlab_job_token_expired: bool,
 }
 
 impl Default for Options {
@@ -69,6 +80,11 @@ impl Default for Options {
             aviator_replies: false,
             port_tokens_expire_after: None,
             port_updated: 201,
+            gitlab_jobs: GitLabAccess::Allowed,
+            gitlab_pipelines: GitLabAccess::Refused(404),
+            gitlab_deployments: GitLabAccess::Allowed,
+            gitlab_artifacts: GitLabAccess::Allowed,
+            gitlab_job_token_expired: false,
         }
     }
 }
@@ -90,6 +106,10 @@ pub struct Credentials {
     pub port_client_id: String,
     /// Port's client secret.
     pub port_client_secret: String,
+    /// GitLab's job token.
+    pub gitlab_job_token: String,
+    /// An access token of GitLab's.
+    pub gitlab_access_token: String,
 }
 
 impl Default for Credentials {
@@ -104,6 +124,9 @@ impl Default for Credentials {
             port_client_id: text("sandboxClientId9Qx2"),
             // Escaped differently in a URL, in JSON and in base64, as real ones can be.
             port_client_secret: text("port/sandbox+Secret\"e7=="),
+            // Not quite as long as real ones, so that no scanner takes them for any.
+            gitlab_job_token: text("glcbt-sandbox-4be81d"),
+            gitlab_access_token: text("glpat-sandbox-c90f27"),
         }
     }
 }

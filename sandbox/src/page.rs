@@ -54,7 +54,7 @@ pub(crate) fn render(world: &World) -> Reply {
         let query = if entry.query.is_empty() {
             String::new()
         } else {
-            format!("?{}", entry.query)
+            format!("?{}", mask_parameters(&entry.query))
         };
         let line = format!("{} {}{query}", entry.method, entry.path);
         let answer = entry
@@ -115,6 +115,15 @@ fn details(entry: &Recorded) -> String {
         serde_json::to_string_pretty(&body).unwrap_or_default()
     };
     text + "\n" + &body
+}
+
+/// Masks the parameters that GitLab takes credentials in.
+fn mask_parameters(query: &str) -> String {
+    let masked = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name @ ("job_token" | "private_token" | "access_token"), _)) => format!("{name}={MASK}"),
+        _ => pair.to_owned(),
+    });
+    masked.collect::<Vec<_>>().join("&")
 }
 
 /// Masks every known credential, also as it looks inside JSON.

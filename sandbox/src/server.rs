@@ -24,7 +24,7 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::wire::{Reply, Request};
 use crate::{Fault, Options, Service, StandIn};
-use crate::{aviator, control, cto, direktiv, port, rely};
+use crate::{aviator, control, cto, direktiv, gitlab, port, rely};
 
 /// More than any service takes (Direktiv's 32 MiB), so that their own limits are what a client meets.
 const BODY_LIMIT: usize = 64 << 20;
@@ -49,6 +49,7 @@ impl Services {
                 Service::Direktiv => Box::new(direktiv::Direktiv::new(options)),
                 Service::Aviator => Box::new(aviator::Aviator::new(options)),
                 Service::Port => Box::new(port::Port::new(options)),
+                Service::GitLab => Box::new(gitlab::GitLab::new(options)),
             }
         }))
     }
@@ -96,6 +97,8 @@ impl World {
             known.direktiv_token.clone(),
             known.aviator_token.clone(),
             known.port_client_secret.clone(),
+            known.gitlab_job_token.clone(),
+            known.gitlab_access_token.clone(),
         ];
         let mut services = self.services();
         for service in Service::ALL {

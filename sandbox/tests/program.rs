@@ -20,7 +20,7 @@ fn once_ends_as_notify_event_did() {
         .unwrap();
     assert_eq!(good.status.code(), Some(0));
     let shown = String::from_utf8(good.stdout).unwrap();
-    for service in sandbox::Service::ALL {
+    for service in sandbox::Service::DESTINATIONS {
         assert!(shown.contains(&format!("── {} now holds", service.name())), "{shown}");
     }
     let bad = program(&["--once", "--listen", "127.0.0.1:0", "--tls"], "/bin/false")

@@ -37,17 +37,19 @@ pub enum Broken {
     TooLong(u16, usize),
 }
 
-/// Sends requests.
+/// Sends requests. Clones share their connections.
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
 }
 
 impl Client {
-    /// A client that reaches the services as `network` says. `attempt_timeout` is the time of one attempt.
+    /// A client that reaches the services as `network` says. `attempt_timeout` is the time of one attempt, `more_roots`
+    /// a file with roots that are trusted too.
     ///
     /// # Errors
     /// Roots that can't be read, a proxy that is no address.
-    pub fn new(network: &Network, attempt_timeout: Duration) -> Result<Self, Vec<Problem>> {
+    pub fn new(network: &Network, attempt_timeout: Duration, more_roots: Option<&str>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
@@ -58,7 +60,7 @@ impl Client {
             .connect_timeout(attempt_timeout.mul_f64(CONNECT_SHARE))
             // No proxy but those that are named below: the environment is read in one place.
             .no_proxy();
-        match roots(network) {
+        match roots(network, more_roots) {
             Ok(roots) => builder = builder.tls_backend_preconfigured(tls(roots)),
             Err(problem) => problems.push(problem),
         }
@@ -193,17 +195,18 @@ fn tls(roots: RootCertStore) -> ClientConfig {
 }
 
 /// The built-in public roots, and what the user adds.
-fn roots(network: &Network) -> Result<RootCertStore, Problem> {
+fn roots(network: &Network, more_roots: Option<&str>) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
     for (variable, given) in [
-        ("NOTIFY_CA_FILE", &network.ca_file),
-        ("SSL_CERT_FILE", &network.ssl_cert_file),
+        ("NOTIFY_CA_FILE", network.ca_file.as_deref()),
+        ("SSL_CERT_FILE", network.ssl_cert_file.as_deref()),
+        ("CI_SERVER_TLS_CA_FILE", more_roots),
     ] {
         let Some(given) = given else { continue };
         let pem = if given.contains("-----BEGIN") {
-            given.clone().into_bytes()
+            given.as_bytes().to_vec()
         } else {
             fs::read(Path::new(given)).map_err(|error| {
                 Problem::new(

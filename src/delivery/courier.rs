@@ -14,6 +14,7 @@ use super::{
     client::{Broken, Client},
     plan::{Delivered, Login, Plan, Repeat, Sent, Step, Verdict},
     reply::Reply,
+    request::Method,
 };
 use crate::{
     report::{class::Class, console::Console},
@@ -59,6 +60,12 @@ pub struct Outcome {
     pub request_id: Option<String>,
     /// What was read.
     pub json: Option<Value>,
+    /// Whether the service has accepted it, and only its end is not known.
+    pub is_accepted: bool,
+    /// Whether it may have been processed although it failed.
+    pub is_ambiguous: bool,
+    /// Variables as a replay has to find them.
+    pub settled: Vec<(&'static str, String)>,
 }
 
 impl Outcome {
@@ -73,6 +80,9 @@ impl Outcome {
             elapsed: Duration::ZERO,
             request_id: None,
             json: None,
+            is_accepted: false,
+            is_ambiguous: false,
+            settled: Vec::new(),
         }
     }
 }
@@ -106,6 +116,8 @@ struct Trip<'a> {
     request_id: Option<String>,
     last: u32,
     waiting_for: Option<String>,
+    is_accepted: bool,
+    is_ambiguous: bool,
 }
 
 /// The end of a trip that did not deliver.
@@ -131,12 +143,17 @@ impl Courier<'_> {
             request_id: None,
             last: 0,
             waiting_for: None,
+            is_accepted: false,
+            is_ambiguous: false,
         };
+        let mut settled = plan.settled;
         let mut delivered = Delivered::default();
         let mut end = None;
         for step in plan.steps {
+            let settles = step.settles.clone();
             match trip.carry(step, plan.login.as_ref()).await {
                 Ok(more) => {
+                    settled.extend(settles);
                     let note = match (delivered.note, more.note) {
                         (Some(first), Some(second)) => Some(format!("{first}; {second}")),
                         (first, second) => first.or(second),
@@ -166,6 +183,9 @@ impl Courier<'_> {
             elapsed: begun.elapsed(),
             request_id: trip.request_id,
             json: delivered.json,
+            is_accepted: trip.is_accepted,
+            is_ambiguous: trip.is_ambiguous,
+            settled,
         }
     }
 }
@@ -193,7 +213,12 @@ impl Trip<'_> {
                 self.uncount(&step);
                 continue;
             }
-            step = match step.read(&reply, sent) {
+            let verdict = step.read(&reply, sent);
+            // What follows a success only watches over it.
+            self.is_accepted |= reply.is_success()
+                && step.request.method != Method::Get
+                && matches!(verdict, Verdict::Then(_) | Verdict::Later(..));
+            step = match verdict {
                 Verdict::Delivered(delivered) => return Ok(delivered),
                 Verdict::Skipped(why) => return Err(Ended(Class::Skipped, why)),
                 Verdict::Rejected(why) => return Err(Ended(Class::Rejected, why)),
@@ -321,6 +346,7 @@ impl Trip<'_> {
 
     /// After a failure: the step that comes next, when its pause is over, or the end.
     async fn again(&mut self, step: &Step, ambiguous: bool, wait: Option<Duration>, why: &str) -> Result<Step, Ended> {
+        self.is_ambiguous = ambiguous && step.request.method != Method::Get;
         let next = match &step.repeat {
             Repeat::Unprocessed(_) if ambiguous => {
                 return Err(Ended(

@@ -46,6 +46,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Done, with something to tell.
+    pub fn noted(note: impl Into<String>) -> Self {
+        Self::Delivered(Delivered {
+            note: Some(note.into()),
+            ..Delivered::default()
+        })
+    }
+
     /// Done, with nothing to tell.
     pub fn delivered() -> Self {
         Self::Delivered(Delivered::default())
@@ -89,6 +97,8 @@ pub struct Step {
     pub is_poll: bool,
     /// Whether its reply may take longer than one attempt's time, because the service waits for something.
     pub is_patient: bool,
+    /// Variables that a replay has to find with these values once this step is done: what was done is not done again.
+    pub settles: Vec<(&'static str, String)>,
     read: Read,
 }
 
@@ -102,6 +112,7 @@ impl Step {
             limit: SMALL,
             is_poll: false,
             is_patient: false,
+            settles: Vec::new(),
             read: Rc::new(read),
         }
     }
@@ -127,6 +138,12 @@ impl Step {
     /// Says that the service answers only when something has ended.
     pub fn patient(mut self) -> Self {
         self.is_patient = true;
+        self
+    }
+
+    /// Says what a replay has to find in a variable once this is done.
+    pub fn settles(mut self, variable: &'static str, value: impl Into<String>) -> Self {
+        self.settles.push((variable, value.into()));
         self
     }
 
@@ -177,6 +194,8 @@ pub struct Plan {
     pub reset_header: Option<&'static str>,
     /// What a person should know before it is sent.
     pub notes: Vec<String>,
+    /// Variables that a replay has to find with these values: what was read from something that is not kept.
+    pub settled: Vec<(&'static str, String)>,
     /// Credentials that stand inside the requests' own, and have to be hidden by themselves too.
     pub secrets: Vec<Secret>,
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     choice,
     delivery::{
@@ -95,11 +95,11 @@ pub const DESTINATION: Destination = Destination {
             "reports the status of a deployment, which is created if there is none; triggers nothing",
         ),
         Operation::new("release", "cuts a release candidate"),
-        Operation::new(
+        Operation::once(
             "deployment",
             "creates a deployment, which starts the workflow that is configured in Aviator",
         ),
-        Operation::new("rollback", "rolls the environment back to the deployment before"),
+        Operation::once("rollback", "rolls the environment back to the deployment before"),
         Operation::reading("list", "reads the environment's deployments, the newest first"),
     ],
     variables: &[Settings::VARIABLES],
@@ -121,17 +121,18 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     let event = order.event;
     match order.operation {
         "release" => release(&settings, event),
-        "deployment" => deployment(&settings, event),
+        "deployment" => deployment(&settings, event, order.is_replay),
         "rollback" => rollback(&settings, event),
         "list" => list(&settings, event),
-        _ => status(&settings, event),
+        CHECK => check(&settings, event),
+        _ => status(&settings, event, order.is_replay),
     }
     .map_err(|problem| vec![problem])
 }
 
 /// Reports a status. The same one again changes nothing, but a late `in_progress` would move a finished deployment
 /// back: before it is repeated, the deployments are read (vendors/aviator.md 8, call 3).
-fn status(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+fn status(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
     let Some(status) = status_of(settings, event)? else {
         let action = event.action()?;
         return Ok(Plan::skip(format!("Aviator has no status for the action `{action}`")));
@@ -139,33 +140,63 @@ fn status(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let (candidate, note) = candidate(settings, event)?;
     let api = Rc::new(Deployments::new(settings, event, &candidate)?);
     let body = json!({ "release_candidate_version": candidate, "status": status.word() });
-    let request = api.request(Method::Patch, "").json(&body);
-    let mut plan = Plan::new(Some(candidate), vec![report(api, request, status)]);
+    let report = Rc::new(Report {
+        request: api.request(Method::Patch, "").json(&body),
+        api,
+        status,
+        time: event.time.clone(),
+    });
+    let step = if is_replay {
+        report.unless_finished()
+    } else {
+        report.send()
+    };
+    let mut plan = Plan::new(Some(candidate), vec![step]);
     plan.notes.extend(note);
     Ok(plan)
 }
 
-fn report(api: Rc<Deployments>, request: Request, status: Status) -> Step {
-    let step = Step::new("status", request.clone(), |reply, _| accept(reply));
-    if status.is_final() {
-        return step;
+/// The report of a status.
+struct Report {
+    api: Rc<Deployments>,
+    request: Request,
+    status: Status,
+    time: String,
+}
+
+impl Report {
+    fn send(self: &Rc<Self>) -> Step {
+        let step = Step::new("status", self.request.clone(), |reply, _| accept(reply));
+        if self.status.is_final() {
+            return step;
+        }
+        let report = Rc::clone(self);
+        step.repeat(Repeat::ByWayOf(Rc::new(move || report.unless_finished())))
     }
-    step.repeat(Repeat::ByWayOf(Rc::new(move || {
-        let again = report(Rc::clone(&api), request.clone(), status);
-        let candidate = api.candidate.clone();
-        api.read("is it finished", move |reply| {
-            let last = reply.and_then(|all| all.iter().find(|one| one["release_candidate_version"] == *candidate));
-            let last = last.and_then(|one| Status::from_word(one["status"].as_str()?));
-            match last {
-                Some(last) if last.is_final() => Verdict::Skipped(format!(
-                    "the deployment has ended with `{}` meanwhile; a late `{}` would move it back",
-                    last.word(),
-                    status.word()
-                )),
-                _ => Verdict::Then(again.clone()),
+
+    /// Sends it unless the deployment has ended meanwhile; where Aviator does not show the deployments, it is sent.
+    fn unless_finished(self: &Rc<Self>) -> Step {
+        let report = Rc::clone(self);
+        self.api.read("is it finished", move |all| {
+            let candidate = &*report.api.candidate;
+            let last = all.and_then(|all| all.iter().find(|one| one["release_candidate_version"] == candidate));
+            let status = last.and_then(|one| Status::from_word(one["status"].as_str()?));
+            let is_newer = last.and_then(|one| one["deploy_end_at"].as_str()).is_some_and(|end| {
+                // RFC 3339 in UTC, both, so that their texts compare as their times do, to the second.
+                end.get(..19) > report.time.get(..19)
+            });
+            match status {
+                Some(status) if status.is_final() && (is_newer || !report.status.is_final()) => {
+                    Verdict::Skipped(format!(
+                        "the deployment has ended with `{}` meanwhile; a late `{}` would undo that",
+                        status.word(),
+                        report.status.word()
+                    ))
+                }
+                _ => Verdict::Then(report.send()),
             }
         })
-    })))
+    }
 }
 
 /// The status to report; none for an action that Aviator has no word for.
@@ -219,43 +250,46 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
 
 /// Creates a deployment. Each call starts a workflow, so after an ambiguous failure the deployments are read first
 /// (vendors/aviator.md 8, call 2).
-fn deployment(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+fn deployment(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
     let (candidate, note) = candidate(settings, event)?;
     let api = Rc::new(Deployments::new(settings, event, &candidate)?);
     let asked_at = humantime::parse_rfc3339(&event.time).unwrap_or_else(|_| SystemTime::now());
-    let mut plan = Plan::new(Some(candidate), vec![create(api, asked_at)]);
+    let step = if is_replay {
+        find_or_create(&api, asked_at)
+    } else {
+        create(&api, asked_at)
+    };
+    let mut plan = Plan::new(Some(candidate), vec![step]);
     plan.notes.extend(note);
     Ok(plan)
 }
 
-fn create(api: Rc<Deployments>, asked_at: SystemTime) -> Step {
+fn create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
     let body = json!({ "release_candidate_version": *api.candidate });
     let request = api.request(Method::Post, "").json(&body);
-    Step::new("deployment", request, |reply, _| accept(reply)).repeat(Repeat::Asking(
-        &[],
-        Rc::new(move || {
-            let again = create(Rc::clone(&api), asked_at);
-            let candidate = api.candidate.clone();
-            api.read("was it created", move |reply| {
-                let Some(all) = reply else {
-                    return Verdict::Unavailable(
-                        "it may have been created, and Aviator does not tell; it was not sent again".to_owned(),
-                    );
-                };
-                match all
-                    .iter()
-                    .find(|one| one["release_candidate_version"] == *candidate && is_fresh(one, asked_at))
-                {
-                    Some(one) => Verdict::Delivered(Delivered {
-                        identifier: one.get("id").map(template::plain),
-                        note: Some("found among the deployments after a broken reply".to_owned()),
-                        json: None,
-                    }),
-                    None => Verdict::Then(again.clone()),
-                }
-            })
-        }),
-    ))
+    let api = Rc::clone(api);
+    Step::new("deployment", request, |reply, _| accept(reply))
+        .repeat(Repeat::Asking(&[], Rc::new(move || find_or_create(&api, asked_at))))
+}
+
+fn find_or_create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
+    let again = Rc::clone(api);
+    api.read("was it created", move |all| {
+        let Some(all) = all else {
+            return Verdict::Unavailable(
+                "it may have been created, and Aviator does not tell; it was not sent again".to_owned(),
+            );
+        };
+        let is_ours = |one: &&Value| one["release_candidate_version"] == *again.candidate && is_fresh(one, asked_at);
+        match all.iter().find(is_ours) {
+            Some(one) => Verdict::Delivered(Delivered {
+                identifier: one.get("id").map(template::plain),
+                note: Some("found among the deployments: an earlier attempt had created it".to_owned()),
+                json: None,
+            }),
+            None => Verdict::Then(create(&again, asked_at)),
+        }
+    })
 }
 
 /// Whether a deployment can be the one that was asked for at `asked_at`.
@@ -305,6 +339,17 @@ fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
         }
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step.large()]))
+}
+
+/// Reads one deployment: that tells whether token, project and environment are right.
+fn check(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+    let api = Deployments::new(settings, event, "")?;
+    let request = api.request(Method::Get, &query([("page", "1"), ("per_page", "1")]));
+    let step = Step::new("check", request, |reply, _| match reply.expect_json() {
+        Ok(_) => Verdict::noted("token, project and environment are accepted"),
+        Err(verdict) => verdict,
+    });
+    Ok(Plan::new(Some(environment(settings, event)?), vec![step]))
 }
 
 /// The deployments of one environment, and the candidate that they are asked about.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     delivery::{
         plan::{Plan, Repeat, Step, Verdict},
@@ -42,7 +42,7 @@ variables! {
 pub const DESTINATION: Destination = Destination {
     name: "cto",
     title: "CTO.ai",
-    operations: &[Operation::new(
+    operations: &[Operation::once(
         "event",
         "sends the event; every call counts as one more",
     )],
@@ -60,6 +60,15 @@ const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
 fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     let settings: Settings = order.reader.read()?;
     let event = order.event;
+    if order.operation == CHECK {
+        // No read is documented, and every POST is an event: that anything answers is all that can be seen.
+        let request = Request::new(Method::Get, settings.url.join(&[], "/"));
+        let step = Step::new("check", request, |reply, _| match reply.status {
+            408 | 425 | 429 | 500.. => Verdict::AsUsual,
+            _ => Verdict::noted("it answers; CTO.ai offers no way to try the token without sending an event"),
+        });
+        return Ok(Plan::new(None, vec![step]));
+    }
     // Any name and any action: CTO.ai stores events of unknown types too (vendors/cto.md 3).
     let action = event.action().map_err(|problem| vec![problem])?;
     let body = json!({

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     choice,
     delivery::plan::Plan,
@@ -89,7 +89,7 @@ pub const DESTINATION: Destination = Destination {
             "sync",
             "has the namespace's or directory's Git mirror pull its repository",
         ),
-        Operation::new(
+        Operation::once(
             "execute",
             "starts a workflow; sent at most once, since every call starts another",
         ),
@@ -143,6 +143,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         None => order.event.to_json(),
     };
     let plan = match order.operation {
+        CHECK => sync::check(&api),
         "execute" => execute::plan(&api, workflow, input(), settings.wait.0),
         "broadcast" => broadcast::plan(&api, order.event, &input()).map_err(|problem| vec![problem])?,
         _ => sync::plan(&api, directory, settings.wait.0),

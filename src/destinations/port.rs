@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order};
 use crate::{
     choice,
     delivery::{
@@ -127,12 +127,12 @@ pub const DESTINATION: Destination = Destination {
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete"),
-        Operation::new("run-create", "runs a self-service action"),
-        Operation::new(
+        Operation::once("run-create", "runs a self-service action"),
+        Operation::once(
             "run-update",
             "logs to an action's run, then updates its status, label, links and summary",
         ),
-        Operation::new(
+        Operation::once(
             "run-log",
             "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
         ),
@@ -148,6 +148,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     let login = api.login(&settings);
     let job = Job { order, settings, api };
     let plan = match order.operation {
+        CHECK => entities::check(&job),
         "get" => entities::get(&job),
         "search" => entities::search(&job),
         "delete" => entities::delete(&job),
@@ -344,6 +345,7 @@ mod testing {
                 official_names: false,
                 allow_http: false,
             },
+            is_replay: false,
         };
         (DESTINATION.plan)(&order).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

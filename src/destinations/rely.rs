@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Destination, Operation, Order};
+use super::{CHECK, Destination, Operation, Order, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -83,6 +83,17 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         });
         return Ok(Plan::new(Some(id), vec![read.large()]));
     }
+    if order.operation == CHECK {
+        let api = Api::new(&settings, &id, &Value::Null);
+        let read = Step::new("check", api.request(Method::Get, ""), |reply, _| match reply.status {
+            404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
+            _ => match reply.expect_object() {
+                Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
+                Err(verdict) => verdict,
+            },
+        });
+        return Ok(Plan::new(Some(id), vec![read]));
+    }
     let entity = entity(&settings, &id, order.event)?;
     let api = Rc::new(Api::new(&settings, &id, &entity));
     let mut plan = match order.operation {
@@ -94,6 +105,10 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
             api.request(Method::Post, ""),
         ),
     };
+    if order.is_replay && order.operation != "create" {
+        let write = plan.steps.remove(0);
+        plan.steps.push(unless_overtaken(&api, write, order.event));
+    }
     if id != given {
         plan.notes
             .push(format!("{variable} was cut to Rely's pattern for ids: {id}"));
@@ -164,6 +179,26 @@ impl Api {
         })
         .repeat(Repeat::Asking(&[], Rc::new(move || again.upsert())))
     }
+}
+
+/// Reads the entity before a late write: it must not undo what has been reported since.
+fn unless_overtaken(api: &Api, write: Step, event: &Event) -> Step {
+    let event = event.clone();
+    Step::new("is it newer", api.request(Method::Get, ""), move |reply, _| {
+        if reply.status == 404 {
+            return Verdict::Then(write.clone());
+        }
+        let entity = match reply.expect_json() {
+            Ok(entity) => entity,
+            Err(verdict) => return verdict,
+        };
+        let is_finished = !entity["properties"]["closedAt"].is_null();
+        if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
+            Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
+        } else {
+            Verdict::Then(write.clone())
+        }
+    })
 }
 
 fn step(name: &'static str, request: Request) -> Step {

@@ -92,6 +92,11 @@ impl GitLab {
         self.token.variable()
     }
 
+    /// This pipeline.
+    pub fn pipeline_id(&self) -> Option<u64> {
+        self.pipeline.parse().ok()
+    }
+
     /// Every job of the pipeline, earlier attempts included, as one array.
     pub fn jobs(&self) -> Plan {
         self.paged(
@@ -121,7 +126,7 @@ impl GitLab {
     /// A JSON file among a job's artifacts.
     pub fn artifact(&self, job: u64, path: &str) -> Plan {
         let path: Vec<String> = path.split('/').map(segment).collect();
-        let request = self.request(format!("/jobs/{job}/artifacts/{}", path.join("/")));
+        let request = self.request(&format!("/jobs/{job}/artifacts/{}", path.join("/")));
         let step = Step::new("artifact", request, |reply, _| match reply.expect_json() {
             Ok(json) => Verdict::Delivered(Delivered {
                 json: Some(json.clone()),
@@ -132,13 +137,13 @@ impl GitLab {
         limited(vec![step])
     }
 
-    fn request(&self, path: String) -> Request {
+    fn request(&self, path: &str) -> Request {
         Request::new(Method::Get, format!("{}{path}", self.project))
             .header(self.header, Text::default().secret(&self.token, Form::Plain))
     }
 
     fn paged(&self, name: &'static str, path: String, filters: Vec<(&'static str, String)>, pages: usize) -> Plan {
-        let pager = Rc::new(Pager {
+        let list = Rc::new(Pager {
             gitlab: self.clone(),
             name,
             path,
@@ -146,7 +151,7 @@ impl GitLab {
             pages,
             found: RefCell::default(),
         });
-        limited(vec![pager.page(1)])
+        limited(vec![list.page(1)])
     }
 }
 
@@ -174,7 +179,7 @@ impl Pager {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .chain([("per_page", per_page.as_str()), ("page", number_text.as_str())]);
-        let request = self.gitlab.request(format!("{}{}", self.path, query(pairs)));
+        let request = self.gitlab.request(&format!("{}{}", self.path, query(pairs)));
         let pager = Rc::clone(self);
         Step::new(self.name, request, move |reply, _| {
             let items = match reply.expect_json() {

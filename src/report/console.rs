@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use crate::{secret::Redactor, settings::Verbosity};
 
-/// Standard output and standard error, filtered.
+/// Standard output and standard error, filtered. Clones share what they hide.
+#[derive(Clone)]
 pub struct Console {
     redactor: Redactor,
     verbosity: Verbosity,

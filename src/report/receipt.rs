@@ -20,6 +20,16 @@ const DOTENV_VARIABLES: usize = 20;
 /// And this many bytes.
 const DOTENV_BYTES: usize = 5 * 1024;
 
+/// How the delivery of one event to one target ended.
+pub struct Receipt<'a> {
+    /// Where it went.
+    pub target: &'a Target,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// What went there.
+    pub event: Option<&'a Event>,
+}
+
 /// The output folder.
 pub struct OutputFolder {
     path: PathBuf,
@@ -47,36 +57,40 @@ impl OutputFolder {
         Ok(folder)
     }
 
-    /// Writes the receipt of a run.
+    /// Writes the receipts of a run, and what was read. `event` is the one that the run was about, if it was one.
     ///
     /// # Errors
     /// A file can't be written.
-    pub fn write_all(&self, event: Option<&Event>, results: &[(Target, Outcome)], exit_code: u8) -> io::Result<()> {
-        let receipt = self.redactor.json(&receipt(event, results, exit_code));
+    pub fn write_receipts(&self, event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> io::Result<()> {
+        let receipt = self.redactor.json(&receipt(event, receipts, exit_code));
         self.write("receipt.json", &format!("{receipt:#}\n"))?;
-        self.write("receipt.env", &self.redactor.text(&dotenv(event, results)))?;
-        for (target, outcome) in results {
-            if let Some(json) = &outcome.json {
-                let json = self.redactor.json(json);
-                let file = format!("{}.json", target.destination.name);
-                // A second reading of the same service in one run gets a file of its own.
-                let taken = results
-                    .iter()
-                    .take_while(|(other, _)| {
-                        other.operation != target.operation || other.destination.name != target.destination.name
-                    })
-                    .any(|(other, earlier)| {
-                        other.destination.name == target.destination.name && earlier.json.is_some()
-                    });
-                let file = if taken {
-                    format!("{}-{}.json", target.destination.name, target.operation.name)
-                } else {
-                    file
-                };
-                self.write(&file, &format!("{json}\n"))?;
-            }
+        self.write("receipt.env", &self.redactor.text(&dotenv(event, receipts)))?;
+        let mut taken: Vec<&str> = Vec::new();
+        for Receipt { target, outcome, .. } in receipts {
+            let Some(json) = &outcome.json else { continue };
+            let destination = target.destination.name;
+            // A second reading of the same service in one run gets a file of its own.
+            let file = if taken.contains(&destination) {
+                format!("{destination}-{}.json", target.operation.name)
+            } else {
+                format!("{destination}.json")
+            };
+            taken.push(destination);
+            self.write(&file, &format!("{}\n", self.redactor.json(json)))?;
         }
         Ok(())
+    }
+
+    /// Keeps what could not be delivered, and tells where.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write_undelivered(&self, name: &str, content: &Value) -> io::Result<String> {
+        let folder = self.path.join("undelivered");
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(name);
+        fs::write(&path, format!("{:#}\n", self.redactor.json(content)))?;
+        Ok(path.display().to_string())
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
@@ -89,10 +103,10 @@ impl OutputFolder {
     }
 }
 
-fn receipt(event: Option<&Event>, results: &[(Target, Outcome)], exit_code: u8) -> Value {
-    let destinations: Vec<Value> = results
+fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value {
+    let destinations: Vec<Value> = receipts
         .iter()
-        .map(|(target, outcome)| {
+        .map(|Receipt { target, outcome, event }| {
             json!({
                 "destination": target.destination.name,
                 "operation": target.operation.name,
@@ -104,6 +118,9 @@ fn receipt(event: Option<&Event>, results: &[(Target, Outcome)], exit_code: u8) 
                 "attempts": outcome.attempts,
                 "milliseconds": u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
                 "request_id": outcome.request_id,
+                "event_name": event.map(|event| &event.name),
+                "event_id": event.and_then(Event::known_id),
+                "action": event.and_then(Event::known_action),
             })
         })
         .collect();
@@ -117,7 +134,7 @@ fn receipt(event: Option<&Event>, results: &[(Target, Outcome)], exit_code: u8) 
 }
 
 /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits.
-fn dotenv(event: Option<&Event>, results: &[(Target, Outcome)]) -> String {
+fn dotenv(event: Option<&Event>, receipts: &[Receipt]) -> String {
     let mut pairs: Vec<(String, String)> = Vec::new();
     let mut add = |name: String, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -125,13 +142,10 @@ fn dotenv(event: Option<&Event>, results: &[(Target, Outcome)]) -> String {
         }
     };
     if let Some(event) = event {
-        add("NOTIFY_EVENT_ID".to_owned(), event.id().ok());
-        add(
-            "NOTIFY_EVENT_ACTION".to_owned(),
-            event.action().ok().map(crate::event::Action::word),
-        );
+        add("NOTIFY_EVENT_ID".to_owned(), event.known_id());
+        add("NOTIFY_EVENT_ACTION".to_owned(), event.known_action());
     }
-    for (target, outcome) in results {
+    for Receipt { target, outcome, .. } in receipts {
         let label = target.label().to_uppercase().replace([':', '-'], "_");
         add(format!("NOTIFY_{label}_RESULT"), Some(outcome.class.word()));
         add(format!("NOTIFY_{label}_ID"), outcome.identifier.as_deref());

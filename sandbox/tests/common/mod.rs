@@ -173,6 +173,26 @@ pub fn port(sandbox: &Sandbox) -> Client<'_> {
     )
 }
 
+/// GitLab as a job sees it.
+pub fn gitlab(sandbox: &Sandbox) -> Client<'_> {
+    let variables = sandbox.gitlab_variables();
+    let token = variables.iter().find(|(name, _)| name == "CI_JOB_TOKEN");
+    Client::new(
+        sandbox,
+        Service::GitLab,
+        &[("job-token", &token.expect("a job token").1)],
+    )
+}
+
+/// GitLab as somebody with an access token sees it.
+pub fn gitlab_user(sandbox: &Sandbox) -> Client<'_> {
+    Client::new(
+        sandbox,
+        Service::GitLab,
+        &[("private-token", &sandbox.gitlab_access_token())],
+    )
+}
+
 pub fn with(change: impl FnOnce(&mut Options)) -> Sandbox {
     let mut options = Options::default();
     change(&mut options);

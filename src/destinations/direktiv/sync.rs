@@ -40,6 +40,29 @@ pub fn plan(api: &Rc<Api>, directory: String, wait: bool) -> Plan {
     }
 }
 
+/// Reads the namespace's syncs: that tells whether the credential is accepted, and the namespace a mirror.
+pub fn check(api: &Rc<Api>) -> Plan {
+    Plan::new(None, vec![look(api, api.versions[0])])
+}
+
+fn look(api: &Rc<Api>, version: Version) -> Step {
+    let path = match version {
+        Version::V1 => "/tree?op=mirror-info",
+        Version::V2 => "/syncs",
+    };
+    let again = Rc::clone(api);
+    Step::new("check", api.request(version, Method::Get, path), move |reply, _| {
+        if let Some(verdict) = again.detour(version, reply, |other| look(&again, other)) {
+            return verdict;
+        }
+        match reply.expect_object() {
+            Ok(_) => Verdict::noted(format!("API {version}; credential and namespace are accepted")),
+            Err(verdict) => verdict,
+        }
+    })
+    .large()
+}
+
 struct Sync {
     api: Rc<Api>,
     /// Clean, so empty or with its leading slash.

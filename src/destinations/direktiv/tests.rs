@@ -56,6 +56,7 @@ fn try_plan(operation: &'static str, more: &[(&str, &str)]) -> Result<Plan, Vec<
             official_names: false,
             allow_http: false,
         },
+        is_replay: false,
     })
 }
 

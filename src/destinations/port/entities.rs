@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Api, Job, Settings, accepted, error, shown, undocumented, word};
+use super::{super::is_overtaken, Api, Job, Settings, accepted, error, shown, undocumented, word};
 use crate::{
     delivery::{
         plan::{Delivered, LARGE, Plan, Step, Verdict},
@@ -78,7 +78,37 @@ pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
         "patch" => Step::new("patch", request, |reply, _| written(reply, false)),
         _ => Step::new("upsert", request, move |reply, _| written(reply, is_validation)),
     };
+    let step = if job.order.is_replay && operation != "create" {
+        unless_overtaken(job, &id, step)?
+    } else {
+        step
+    };
     Ok(Plan::new(Some(id), vec![step]))
+}
+
+/// Reads the entity before a late write: it must not undo what has been reported since.
+fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
+    let event = job.order.event.clone();
+    let path = format!("{}/{}", entities(&job.settings)?, segment(id));
+    Ok(Step::new(
+        "is it newer",
+        job.api.request(Method::Get, &path),
+        move |reply, _| {
+            if reply.status == 404 {
+                return Verdict::Then(write.clone());
+            }
+            let entity = match accepted(reply) {
+                Ok(body) => &body["entity"],
+                Err(verdict) => return verdict,
+            };
+            let is_finished = !entity["properties"]["finishedAt"].is_null();
+            if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
+                Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
+            } else {
+                Verdict::Then(write.clone())
+            }
+        },
+    ))
 }
 
 /// 201 with the entity, or 200, which was documented for updates until 2025 (vendors/port.md 2).
@@ -91,6 +121,20 @@ fn written(reply: &Reply, is_validation: bool) -> Verdict {
         }),
         Err(verdict) => verdict,
     }
+}
+
+/// Counts the blueprint's entities: that tells whether the credentials are accepted, and the blueprint is there.
+pub(super) fn check(job: &Job) -> Result<Plan, Problem> {
+    let path = format!("{}-count", entities(&job.settings)?);
+    let step = Step::new(
+        "check",
+        job.api.request(Method::Get, &path),
+        |reply, _| match accepted(reply) {
+            Ok(_) => Verdict::noted("the credentials are accepted, and the blueprint is there"),
+            Err(verdict) => verdict,
+        },
+    );
+    Ok(Plan::new(None, vec![step]))
 }
 
 /// `get`.
@@ -270,7 +314,7 @@ pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
 
 /// The path of a blueprint's entities.
 fn entities(settings: &Settings) -> Result<String, Problem> {
-    check("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
+    check_name("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
     Ok(format!("/blueprints/{}/entities", segment(&settings.blueprint)))
 }
 
@@ -286,12 +330,12 @@ fn identifier(job: &Job) -> Result<String, Problem> {
 
 /// Whether an entity can be called so.
 pub(super) fn check_identifier(variable: &str, id: &str) -> Result<(), Problem> {
-    check(variable, id, IDENTIFIER_LIMIT, "=")
+    check_name(variable, id, IDENTIFIER_LIMIT, "=")
 }
 
 /// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (vendors/port.md 2). What
 /// counts as a letter here is a little wider than `\p{L}`: a vowel sign is left for Port to refuse.
-fn check(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
+fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
     let is_legal = |character: char| {
         (character.is_alphabetic() && !character.is_numeric())
             || character.is_ascii_digit()

@@ -98,7 +98,8 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
     let id = run_id(job)?;
     let mut steps = Vec::new();
     if let Some(message) = &settings.run_log {
-        steps.push(log_step(job, &id, &json!({ "message": message }))?);
+        // What was logged is not logged again when the rest is delivered later.
+        steps.push(log_step(job, &id, &json!({ "message": message }))?.settles("PORT_RUN_LOG", ""));
     }
     let mut notes = Vec::new();
     if !changes.is_empty() {
@@ -136,6 +137,7 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
     }
     Ok(Plan {
         notes,
+        settled: vec![("PORT_RUN_ID", id.clone())],
         ..Plan::new(Some(id), steps)
     })
 }
@@ -158,7 +160,10 @@ pub(super) fn log(job: &Job) -> Result<Plan, Problem> {
     }
     let id = run_id(job)?;
     let step = log_step(job, &id, &body)?;
-    Ok(Plan::new(Some(id), vec![step]))
+    Ok(Plan {
+        settled: vec![("PORT_RUN_ID", id.clone())],
+        ..Plan::new(Some(id), vec![step])
+    })
 }
 
 /// A line in the log of a run. A repetition would be a second line (vendors/port.md 6).

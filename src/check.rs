@@ -1,0 +1,198 @@
+//! `check`: a preflight. The variables are read as a run would read them, and every service is asked by a harmless
+//! read; nothing is written anywhere.
+
+use anyhow::Result;
+
+use crate::{
+    delivery::courier::{Outcome, Session},
+    destinations::{CHECK, Order, Target},
+    environment::{Environment, Problem},
+    event::{Action, Event, Told},
+    gitlab::{lookup::Lookup, outcome::Finding},
+    report::class::{self, Class},
+    run::{self, Clients},
+    setting::Setting,
+    variables::Reader,
+};
+
+/// Checks the named destinations, or those that a run would send to.
+///
+/// # Errors
+/// What no user can mend.
+pub fn check(environment: &Environment, named: Vec<Target>) -> Result<u8> {
+    match Setting::read(environment) {
+        Ok(setting) => run::block_on(check_all(setting, named)),
+        Err((console, on_error, problems)) => {
+            run::complain(&console, &problems);
+            Ok(run::conclude(
+                &console,
+                on_error,
+                Class::Misconfigured,
+                "nothing can be sent",
+            ))
+        }
+    }
+}
+
+async fn check_all(mut setting: Setting<'_>, named: Vec<Target>) -> u8 {
+    let limits = setting.limits();
+    let console = setting.console.clone();
+    let (targets, mut problems) = setting.targets(named);
+    let clients = match Clients::new(&setting) {
+        Ok(clients) => clients,
+        Err(of_network) => {
+            problems.extend(of_network);
+            run::complain(&console, &problems);
+            return run::conclude(
+                &console,
+                setting.policy.on_error,
+                Class::Misconfigured,
+                "nothing can be sent",
+            );
+        }
+    };
+    let to_gitlab = clients.to_gitlab(&console, limits);
+    let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
+    let mut classes = Vec::new();
+    let needs_gitlab = needs_gitlab(&mut setting, &targets);
+    classes.extend(check_gitlab(&setting, &lookup, needs_gitlab).await);
+    let event = match setting.context.event() {
+        Ok(event) => Some(event),
+        Err(of_event) => {
+            problems.extend(of_event);
+            None
+        }
+    };
+    run::complain(&console, &problems);
+    classes.extend(problems.iter().map(|_| Class::Misconfigured));
+    let courier = clients.to_services(&console, limits);
+    for target in &targets {
+        let Some(event) = &event else { break };
+        let planned = run::plan(&setting, target, event, &setting.reader(target), false);
+        let reads = planned.and_then(|_| reads(&setting, target, event, &setting.reader(target)));
+        let outcome = match reads {
+            Ok(plan) => {
+                courier
+                    .deliver(target.destination.name, plan, &Session::default())
+                    .await
+            }
+            Err(problems) => {
+                let why: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Outcome::unsent(Class::Misconfigured, why.join("; "), None)
+            }
+        };
+        if outcome.class.is_failure() {
+            run::report(&console, target, &outcome);
+        } else {
+            let note = outcome.detail.unwrap_or_default();
+            let status = outcome
+                .status
+                .map(|status| format!(" (HTTP {status})"))
+                .unwrap_or_default();
+            console.info(&format!("  {:<18} ok{status}: {note}", target.label()));
+        }
+        if !target.is_optional {
+            classes.push(outcome.class);
+        }
+    }
+    let failures = classes.iter().filter(|class| class.is_failure()).count();
+    let what = match failures {
+        0 => "everything is ready".to_owned(),
+        1 => "1 thing is not ready".to_owned(),
+        count => format!("{count} things are not ready"),
+    };
+    run::conclude(
+        &console,
+        setting.policy.on_error,
+        class::worst(classes),
+        &format!("{what}, nothing was written"),
+    )
+}
+
+/// Whether a run would have to ask GitLab what happened. For the check of everything else, a success is assumed then.
+fn needs_gitlab(setting: &mut Setting, targets: &[Target]) -> bool {
+    setting.context.take_asked();
+    if let Ok(event) = setting.context.event() {
+        for target in targets {
+            // Only the question counts here: what else is wrong is reported later.
+            let _ = run::plan(setting, target, &event, &setting.reader(target), false);
+        }
+    }
+    let asked = setting.context.take_asked();
+    if asked {
+        setting.context.told(Told::Happened(Box::new(Finding {
+            action: Action::Success,
+            why: "assumed for the check".to_owned(),
+            job: None,
+            job_url: None,
+            attempt: 1,
+            started_at: None,
+            finished_at: None,
+            duration: None,
+            queued: None,
+            started_by: None,
+        })));
+    }
+    asked
+}
+
+/// What GitLab's API shows to this job. Only what a run would need is a failure.
+async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: bool) -> Option<Class> {
+    let console = &setting.console;
+    let jobs = lookup.outcome().await;
+    let class = match &jobs {
+        Told::Unknown(why) if is_needed => {
+            console.line(&format!(
+                "  {:<18} {}: EVENT_ACTION is auto, and {why}",
+                "GitLab jobs",
+                Class::Misconfigured.word()
+            ));
+            Some(Class::Misconfigured)
+        }
+        Told::Unknown(why) => {
+            console.info(&format!(
+                "  {:<18} not readable, and not needed here: {why}",
+                "GitLab jobs"
+            ));
+            None
+        }
+        Told::Happened(finding) => {
+            console.info(&format!("  {:<18} ok: {}", "GitLab jobs", finding.why));
+            None
+        }
+        Told::Nothing(why) => {
+            console.info(&format!("  {:<18} ok: {why}", "GitLab jobs"));
+            None
+        }
+        Told::NotAsked => None,
+    };
+    let (environment, now) = setting.context.place_and_time();
+    match lookup.changes(environment.as_deref(), &now).await {
+        Ok(_) => console.info(&format!("  {:<18} ok: changes.* can be had", "GitLab deployments")),
+        Err(why) => console.info(&format!(
+            "  {:<18} not readable, so changes.* are absent: {why}",
+            "GitLab deployments"
+        )),
+    }
+    class
+}
+
+/// The reads that tell whether `target` can be reached.
+fn reads(
+    setting: &Setting,
+    target: &Target,
+    event: &Event,
+    reader: &Reader,
+) -> Result<crate::delivery::plan::Plan, Vec<Problem>> {
+    let order = Order {
+        operation: CHECK,
+        event,
+        reader: *reader,
+        is_replay: false,
+    };
+    let plan = (target.destination.plan)(&order)?;
+    for secret in &plan.secrets {
+        setting.console.redactor().hide(secret.expose());
+    }
+    Ok(plan)
+}

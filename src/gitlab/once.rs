@@ -1,0 +1,176 @@
+//! Exactly once, for operations that add or trigger something: a job that is run again sends only what its earlier
+//! attempts did not deliver. They tell by their receipts, which are artifacts, and by how they ended.
+
+use serde_json::Value;
+
+use super::outcome::{Job, Status, parse};
+use crate::{destinations::Target, event::Event, report::class::Class, settings::OnError};
+
+/// An earlier attempt of this job, and its receipt if it left one.
+pub struct Attempt {
+    /// The job.
+    pub job: Job,
+    /// Its `receipt.json`.
+    pub receipt: Option<Value>,
+}
+
+/// What the earlier attempts mean for one delivery.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It was not delivered, as far as can be known for certain.
+    Send,
+    /// It can't be known; it is sent, and this is said.
+    SendUnsure(String),
+    /// It was delivered, as this says.
+    Skip(String),
+}
+
+/// Decides whether `event` still has to go to `target`. `on_error` is the policy under which the attempts ran too:
+/// they are the same job.
+pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: OnError) -> Decision {
+    let mut unsure = Vec::new();
+    for Attempt { job, receipt } in attempts {
+        match receipt {
+            Some(receipt) => {
+                if is_delivered(receipt, target, event) {
+                    return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
+                }
+            }
+            // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
+            None if job.status == Status::Success && on_error != OnError::Ignore && !target.is_optional => {
+                if is_same_truth(job, event) {
+                    return Decision::Skip(format!(
+                        "job {}, an earlier attempt, ended well and so has sent it",
+                        job.id
+                    ));
+                }
+            }
+            None => unsure.push(job.id.to_string()),
+        }
+    }
+    if unsure.is_empty() {
+        return Decision::Send;
+    }
+    Decision::SendUnsure(format!(
+        "an earlier attempt (job {}) left no receipt, so it can't be known whether it sent this already: it is sent. \
+         With NOTIFY_OUTPUT_DIR kept as an artifact it would be known",
+        unsure.join(", ")
+    ))
+}
+
+/// Whether a receipt says that this very event reached this very operation.
+fn is_delivered(receipt: &Value, target: &Target, event: &Event) -> bool {
+    let (id, action) = (event.known_id(), event.known_action());
+    receipt["destinations"].as_array().is_some_and(|entries| {
+        entries.iter().any(|entry| {
+            entry["destination"] == target.destination.name
+                && entry["operation"] == target.operation.name
+                && entry["class"] == Class::Sent.word()
+                && entry["event_id"].as_str() == id
+                && entry["event_name"].as_str() == Some(&event.name)
+                && entry["action"].as_str() == action
+        })
+    })
+}
+
+/// Whether what an attempt reported is what is to be reported now. With an action that is fixed by a variable it is;
+/// an action that was found out may have changed since, if the watched job has ended since.
+fn is_same_truth(attempt: &Job, event: &Event) -> bool {
+    if event.action_is_given() {
+        return true;
+    }
+    let started = attempt.started_at.as_deref().and_then(parse);
+    let ended = event.finished_at.as_deref().and_then(parse);
+    matches!((started, ended), (Some(started), Some(ended)) if ended <= started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn event(action: &str, source: &str, finished_at: Option<&str>) -> Event {
+        Event::from_json(&json!({
+            "schema_version": 1, "name": "deployment", "action": action, "action_source": source, "id": "shop-1",
+            "time": "2025-03-01T10:10:00Z", "finished_at": finished_at,
+        }))
+        .unwrap()
+    }
+
+    fn attempt(id: u64, status: &str, receipt: Option<Value>) -> Attempt {
+        let job = json!({"id": id, "name": "notify", "status": status, "started_at": "2025-03-01T10:05:00.000Z"});
+        Attempt {
+            job: Job::from_json(&job).unwrap(),
+            receipt,
+        }
+    }
+
+    fn receipt(class: &str, action: &str) -> Value {
+        json!({"destinations": [{
+            "destination": "cto", "operation": "event", "class": class, "event_id": "shop-1",
+            "event_name": "deployment", "action": action,
+        }]})
+    }
+
+    fn decision(attempts: &[Attempt], event: &Event) -> Decision {
+        decide(attempts, &Target::parse("cto", true).unwrap(), event, OnError::Warn)
+    }
+
+    const GIVEN: &str = "from EVENT_ACTION";
+    const FOUND: &str = "from GitLab's jobs: job `deploy` succeeded";
+
+    #[test]
+    fn the_first_attempt_sends() {
+        assert_eq!(decision(&[], &event("success", GIVEN, None)), Decision::Send);
+    }
+
+    #[test]
+    fn what_a_receipt_says_was_sent_is_not_sent_again() {
+        let attempts = [
+            attempt(2, "failed", Some(receipt("unavailable", "success"))),
+            attempt(1, "failed", Some(receipt("sent", "success"))),
+        ];
+        assert!(
+            matches!(decision(&attempts, &event("success", GIVEN, None)), Decision::Skip(why) if why.contains("job 1"))
+        );
+    }
+
+    #[test]
+    fn what_failed_is_sent_again_and_so_is_another_truth() {
+        let failed = [attempt(1, "failed", Some(receipt("unavailable", "success")))];
+        assert_eq!(decision(&failed, &event("success", GIVEN, None)), Decision::Send);
+        let other = [attempt(1, "success", Some(receipt("sent", "failure")))];
+        assert_eq!(decision(&other, &event("success", FOUND, None)), Decision::Send);
+    }
+
+    #[test]
+    fn without_receipts_a_good_end_tells() {
+        let ended = [attempt(1, "success", None)];
+        assert!(matches!(
+            decision(&ended, &event("success", GIVEN, None)),
+            Decision::Skip(_)
+        ));
+        let before = event("success", FOUND, Some("2025-03-01T10:04:59.500Z"));
+        assert!(
+            matches!(decision(&ended, &before), Decision::Skip(_)),
+            "nothing has happened since"
+        );
+        let since = event("success", FOUND, Some("2025-03-01T10:09:00Z"));
+        assert_eq!(decision(&ended, &since), Decision::Send, "the deploy job was run again");
+    }
+
+    #[test]
+    fn without_receipts_a_bad_end_tells_nothing() {
+        let failed = [attempt(1, "failed", None)];
+        assert!(
+            matches!(decision(&failed, &event("success", GIVEN, None)), Decision::SendUnsure(why) if why.contains("job 1"))
+        );
+        let ended = [attempt(1, "success", None)];
+        let target = Target::parse("cto", true).unwrap();
+        let event = event("success", GIVEN, None);
+        assert!(matches!(
+            decide(&ended, &target, &event, OnError::Ignore),
+            Decision::SendUnsure(_)
+        ));
+    }
+}

@@ -1,0 +1,324 @@
+//! What could not be delivered, kept so that `notify-event replay` can deliver it later: the event with its original
+//! times, the destination, and the values of its variables. Credentials are kept by name only; the replay reads them
+//! anew, as it does addresses, which may have been what was wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    delivery::{
+        courier::{Outcome, Session},
+        plan::Plan,
+    },
+    destinations::Target,
+    environment::{Environment, Problem},
+    event::Event,
+    gitlab::{
+        lookup::Lookup,
+        once::{self, Attempt, Decision},
+    },
+    report::{
+        class::{self, Class},
+        receipt::{OutputFolder, Receipt},
+    },
+    run::{self, Clients},
+    setting::Setting,
+    settings::OnError,
+    variables::{Kind, Reader, Variable},
+};
+
+/// The version of the files' form.
+const VERSION: u32 = 1;
+
+/// One delivery that is still to be made.
+pub struct Undelivered {
+    target: Target,
+    event: Event,
+    /// Values of the destination's variables, rendered; no credentials.
+    variables: Map<String, Value>,
+    /// Why it was not delivered.
+    why: String,
+    /// Whether it may have been processed all the same.
+    is_ambiguous: bool,
+}
+
+impl Undelivered {
+    /// What has to be kept of a delivery to `target` that ended as `outcome`.
+    pub fn keep(setting: &Setting, target: &Target, event: &Event, outcome: &Outcome) -> Self {
+        let reader = setting.reader(target);
+        let mut variables: Map<String, Value> = target
+            .destination
+            .variables
+            .iter()
+            .copied()
+            .flatten()
+            .filter(|variable| !is_read_anew(variable))
+            .filter_map(|variable| {
+                let found = reader.resolve(variable).ok()??;
+                found.origin?;
+                Some((variable.name.to_owned(), Value::from(found.value)))
+            })
+            .collect();
+        // What the plan found out by something that is not kept.
+        for (name, value) in &outcome.settled {
+            variables.insert((*name).to_owned(), value.as_str().into());
+        }
+        Self {
+            target: *target,
+            event: event.clone(),
+            variables,
+            is_ambiguous: outcome.is_ambiguous,
+            why: format!(
+                "{}: {}",
+                outcome.class.word(),
+                outcome.detail.as_deref().unwrap_or_default()
+            ),
+        }
+    }
+
+    /// A name that sorts by time, and is the same for the same delivery.
+    pub fn file_name(&self) -> String {
+        let time = self.event.time.replace(':', "");
+        let label = self.target.label().replace(':', "-");
+        format!("{time}-{label}.json")
+    }
+
+    /// The file's content.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "undelivered": VERSION,
+            "destination": self.target.destination.name,
+            "operation": self.target.operation.name,
+            "optional": self.target.is_optional,
+            "named": self.target.is_named,
+            "why": self.why,
+            "ambiguous": self.is_ambiguous,
+            "variables": self.variables,
+            "event": self.event.to_json(),
+        })
+    }
+
+    fn from_json(json: &Value) -> Result<Self, String> {
+        if json["undelivered"] != VERSION {
+            return Err(format!("is no undelivered event of version {VERSION}"));
+        }
+        let text = |field: &str| json[field].as_str().ok_or_else(|| format!("has no {field}"));
+        let label = format!("{}:{}", text("destination")?, text("operation")?);
+        let mut target = Target::parse(&label, json["named"] == true)?;
+        target.is_optional = json["optional"] == true;
+        Ok(Self {
+            target,
+            event: Event::from_json(&json["event"])?,
+            variables: json["variables"].as_object().cloned().unwrap_or_default(),
+            why: text("why")?.to_owned(),
+            is_ambiguous: json["ambiguous"] == true,
+        })
+    }
+
+    /// Whether sending it could do twice what must be done once.
+    fn is_doubtful(&self) -> bool {
+        self.is_ambiguous && self.target.operation.is_once
+    }
+
+    /// Why it is not sent: an earlier attempt of this replay has, or it may have been processed and nobody has said by
+    /// naming its file (`is_named`) that it should be sent all the same.
+    fn reason_not_to_send(&self, attempts: &[Attempt], is_named: bool, on_error: OnError) -> Option<String> {
+        if !self.target.operation.is_once {
+            return None;
+        }
+        if let Decision::Skip(why) = once::decide(attempts, &self.target, &self.event, on_error) {
+            return Some(why);
+        }
+        (self.is_doubtful() && !is_named).then(|| {
+            "it may have been processed, and a second time would count twice; name the file itself to send it all the \
+             same"
+                .to_owned()
+        })
+    }
+
+    /// The environment in which it is planned anew: the kept values, and of this one what is read anew.
+    fn environment(&self, now: &Environment) -> Environment {
+        let kept = self
+            .variables
+            .iter()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect();
+        let declared: Vec<&Variable> = self.target.destination.variables.iter().copied().flatten().collect();
+        let is_kept = |name: &str| {
+            declared
+                .iter()
+                .any(|variable| variable.name == name && !is_read_anew(variable))
+        };
+        now.with_kept(kept, is_kept)
+    }
+}
+
+/// Credentials and addresses are what a replay is often about.
+fn is_read_anew(variable: &Variable) -> bool {
+    matches!(variable.kind, Kind::Secret | Kind::Url | Kind::Foreign)
+}
+
+/// Delivers what the files, and the files in the folders, hold: in the order of their events. What was delivered is
+/// removed, so that a second replay does not deliver it again.
+///
+/// # Errors
+/// What no user can mend.
+pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
+    let setting = match Setting::read(environment) {
+        Ok(setting) => setting,
+        Err((console, on_error, problems)) => {
+            run::complain(&console, &problems);
+            return Ok(run::conclude(
+                &console,
+                on_error,
+                Class::Misconfigured,
+                "nothing was sent",
+            ));
+        }
+    };
+    run::block_on(replay_all(&setting, paths))?
+}
+
+async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
+    let console = &setting.console;
+    let limits = setting.limits();
+    let mut problems = Vec::new();
+    let mut files = Vec::new();
+    for path in files_of(paths).context("the files can't be listed")? {
+        match read(&path) {
+            Ok(undelivered) => files.push((path, undelivered)),
+            Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
+        }
+    }
+    files.sort_by(|a, b| a.1.event.time.cmp(&b.1.event.time));
+    let clients = match Clients::new(setting) {
+        Ok(clients) => clients,
+        Err(of_network) => {
+            problems.extend(of_network);
+            run::complain(console, &problems);
+            return Ok(run::conclude(
+                console,
+                setting.policy.on_error,
+                Class::Misconfigured,
+                "nothing was sent",
+            ));
+        }
+    };
+    let folder = match &setting.policy.output_dir {
+        Some(path) => match OutputFolder::create(path, console.redactor()) {
+            Ok(folder) => Some(folder),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        },
+        None => None,
+    };
+    run::complain(console, &problems);
+    if files.is_empty() {
+        console.info("  there is nothing to replay");
+    }
+    let courier = clients.to_services(console, limits);
+    let to_gitlab = clients.to_gitlab(console, limits);
+    let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
+    let is_once = files
+        .iter()
+        .any(|(_, undelivered)| undelivered.target.operation.is_once);
+    let attempts = if is_once && setting.gitlab_api().is_ok() {
+        lookup
+            .attempts(setting.receipts_folder().as_deref())
+            .await
+            .unwrap_or_else(|why| {
+                console.info(&format!("  {:<18} {}: {why}", "GitLab", run::CANT_KNOW));
+                Vec::new()
+            })
+    } else {
+        Vec::new()
+    };
+    let mut results = Vec::new();
+    let mut events = Vec::new();
+    for (path, undelivered) in files {
+        let Undelivered { target, event, .. } = &undelivered;
+        console.info(&format!(
+            "{}: {}, {} ({})",
+            path.display(),
+            event.time,
+            event.summary(),
+            undelivered.why
+        ));
+        let own = undelivered.environment(setting.environment);
+        let reader = Reader {
+            environment: &own,
+            // The values were rendered when they were kept.
+            scope: None,
+            official_names: target.is_named,
+            allow_http: setting.network.allows_http(),
+        };
+        let is_named = paths.contains(&path);
+        let plan = match undelivered.reason_not_to_send(&attempts, is_named, setting.policy.on_error) {
+            Some(why) => Ok(Plan::skip(why)),
+            None => run::plan(setting, target, event, &reader, true),
+        };
+        let outcome = run::carry_out(&courier, target, plan, &Session::default()).await;
+        if !outcome.class.is_failure() && (is_named || !undelivered.is_doubtful()) {
+            // An artifact of another job may be read-only; then the receipt is what remembers.
+            if let Err(error) = fs::remove_file(&path) {
+                console.info(&format!("  {} stays: {error}", path.display()));
+            }
+        }
+        events.push(event.clone());
+        results.push((*target, outcome));
+    }
+    let misconfigured = problems.iter().map(|_| Class::Misconfigured);
+    let worst = class::worst(misconfigured.chain(run::of_required(&results)));
+    let code = class::exit_code(worst, setting.policy.on_error);
+    if let Some(folder) = &folder {
+        let receipts: Vec<Receipt> = results
+            .iter()
+            .zip(&events)
+            .map(|((target, outcome), event)| Receipt {
+                target,
+                outcome,
+                event: Some(event),
+            })
+            .collect();
+        if let Err(error) = folder.write_receipts(None, &receipts, code) {
+            console.line(&format!("  NOTIFY_OUTPUT_DIR {}: {error}", folder.path().display()));
+        }
+    }
+    Ok(run::conclude(
+        console,
+        setting.policy.on_error,
+        worst,
+        &run::tally(&results),
+    ))
+}
+
+/// The files that `paths` name: themselves, and the JSON files in folders, by name.
+fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let mut inside: Vec<PathBuf> = fs::read_dir(path)?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+                .collect();
+            inside.sort();
+            files.extend(inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Undelivered, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))?;
+    let json: Value = serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?;
+    Undelivered::from_json(&json)
+}
