@@ -35,7 +35,7 @@ fn refuses(destination: &str, name: &str, change: impl Fn(Run) -> Run) -> Ran {
 }
 
 /// All of these cases, a thread for each destination: each is a run of its own.
-fn each(variables: Vec<Variable>, check: impl Fn(&Variable) + Sync) {
+fn each(variables: &[Variable], check: impl Fn(&Variable) + Sync) {
     at_once(["rely", "cto", "direktiv", "aviator", "port"], |destination| {
         let mine = variables.iter().filter(|variable| variable.destination == destination);
         mine.for_each(&check);
@@ -46,7 +46,7 @@ fn each(variables: Vec<Variable>, check: impl Fn(&Variable) + Sync) {
 
 #[test]
 fn a_required_variable_that_is_missing_is_named() {
-    each(of_destinations(|variable| variable.is_required), |variable| {
+    each(&of_destinations(|variable| variable.is_required), |variable| {
         let Variable { destination, name, .. } = variable;
         refuses(destination, &format!("{name} is not set"), |run| run.without(name));
         refuses(destination, &format!("{name} is not set"), |run| run.var(name, ""));
@@ -58,7 +58,7 @@ fn a_required_variable_that_is_missing_is_named() {
 fn a_reference_that_gitlab_left_is_explained_whatever_variable_it_is_in() {
     // TRIGGER_PAYLOAD is read by two operations only.
     let all = of_destinations(|variable| variable.name != "TRIGGER_PAYLOAD");
-    each(all, |variable| {
+    each(&all, |variable| {
         let Variable { destination, name, .. } = variable;
         for literal in [format!("${name}"), format!("${{{name}}}"), "$SOMETHING_ELSE".to_owned()] {
             refuses(destination, name, |run| run.var(name, &literal)).says_of(destination, "undefined, or protected");
@@ -68,7 +68,7 @@ fn a_reference_that_gitlab_left_is_explained_whatever_variable_it_is_in() {
 
 #[test]
 fn an_address_that_is_none_is_named() {
-    each(of_destinations(|variable| variable.kind == "url"), |variable| {
+    each(&of_destinations(|variable| variable.kind == "url"), |variable| {
         let Variable { destination, name, .. } = variable;
         for (value, words) in [
             ("api.example.com", "has no scheme"),
@@ -91,7 +91,7 @@ fn an_address_that_is_none_is_named() {
 #[test]
 fn json_that_is_none_is_named_with_line_and_column() {
     let json = |variable: &Variable| variable.kind.starts_with("json");
-    each(of_destinations(json), |variable| {
+    each(&of_destinations(json), |variable| {
         let Variable { destination, name, .. } = variable;
         for (value, place) in [
             ("{\"a\": 1,}", "line 1, column 9"),
@@ -112,7 +112,7 @@ fn json_that_is_none_is_named_with_line_and_column() {
 #[test]
 fn a_flag_or_a_choice_that_is_none_is_named_with_what_there_is() {
     let fits = |variable: &Variable| matches!(variable.kind.as_str(), "boolean" | "enum");
-    each(of_destinations(fits), |variable| {
+    each(&of_destinations(fits), |variable| {
         let Variable { destination, name, .. } = variable;
         for value in ["maybe", "2", "tru e", "true,false"] {
             let words = if variable.kind == "boolean" {
@@ -129,7 +129,7 @@ fn a_flag_or_a_choice_that_is_none_is_named_with_what_there_is() {
 
 #[test]
 fn a_list_without_a_word_is_named() {
-    each(of_destinations(|variable| variable.kind == "list"), |variable| {
+    each(&of_destinations(|variable| variable.kind == "list"), |variable| {
         refuses(&variable.destination, &variable.name, |run| {
             run.var(&variable.name, " , ,")
         });
@@ -139,7 +139,7 @@ fn a_list_without_a_word_is_named() {
 #[test]
 fn text_that_is_no_text_is_named() {
     let all = of_destinations(|variable| variable.name != "TRIGGER_PAYLOAD");
-    each(all, |variable| {
+    each(&all, |variable| {
         let bytes = std::ffi::OsStr::from_bytes(b"\xff\xfe");
         refuses(&variable.destination, &variable.name, |run| {
             run.var(&variable.name, bytes)

@@ -49,6 +49,9 @@ fn entities(sandbox: &Sandbox) -> usize {
 
 // Classes, exit codes and policies
 
+/// Class, fault, variables, exit code under `warn`, and words that are said.
+type Case<'a> = (&'a str, Option<Fault>, &'a [(&'a str, &'a str)], i32, &'a str);
+
 #[test]
 fn each_class_exits_as_the_policy_says() {
     let unavailable = || status(503);
@@ -57,7 +60,6 @@ fn each_class_exits_as_the_policy_says() {
         headers: Vec::new(),
         body: r#"{"detail":"the vendor's own words"}"#.to_owned(),
     };
-    type Case<'a> = (&'a str, Option<Fault>, &'a [(&'a str, &'a str)], i32, &'a str);
     let cases: &[Case] = &[
         ("sent", None, &[], 0, "sent"),
         (
@@ -923,7 +925,7 @@ fn a_sync_that_is_waited_for_reports_how_it_ended() {
         },
     );
     let endless = ready_with(Options {
-        direktiv_sync_takes: Duration::from_secs(60),
+        direktiv_sync_takes: Duration::from_mins(1),
         ..Options::default()
     });
     prepared(&endless, &["direktiv"])

@@ -47,7 +47,7 @@ fn essence(sandbox: &Sandbox, request: &Recorded) -> Value {
     if let Some(Value::String(token)) = essence["headers"].get_mut("authorization")
         && token.starts_with("Bearer eyJ")
     {
-        *token = "Bearer <learned>".to_owned();
+        "Bearer <learned>".clone_into(token);
     }
     // To the byte, and not only as JSON; a long body comes with one more newline, which JSON does not mind.
     essence["text"] = timeless(request.text().trim_end()).into();
@@ -122,7 +122,7 @@ fn check(arguments: &[&str], options: &Options, variables: &[(&str, &str)]) {
 #[test]
 fn every_operation_is_sent_the_same_by_its_script() {
     at_once(OPERATIONS.iter().copied(), |(operation, _)| {
-        check(&[operation], &Options::default(), &[])
+        check(&[operation], &Options::default(), &[]);
     });
 }
 
@@ -151,7 +151,7 @@ fn ugly_values_survive_the_shell() {
         "port",
     ];
     at_once(operations, |operation| {
-        check(&[operation], &Options::default(), &variables)
+        check(&[operation], &Options::default(), &variables);
     });
 }
 

@@ -444,9 +444,9 @@ fn a_credential_in_a_malformed_value_is_not_quoted() {
     let secret = Credentials::default().rely_token;
     for (name, value) in [
         ("RELY_PROPERTIES", format!("{{\"token\": \"{secret}\"")),
-        ("RELY_PROPERTIES", format!("{secret}")),
+        ("RELY_PROPERTIES", secret.clone()),
         ("RELY_API_URL", format!("https://{secret}@api.example.com")),
-        ("RELY_API_URL", format!("{secret}")),
+        ("RELY_API_URL", secret.clone()),
         ("RELY_BLUEPRINT", format!("Not A Blueprint {secret}")),
         ("NOTIFY_TIMEOUT", secret.clone()),
         ("NOTIFY_ON_ERROR", secret.clone()),

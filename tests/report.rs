@@ -266,9 +266,11 @@ fn numbers_that_are_read_stay_as_they_were_sent() {
 
 // The report
 
+/// Arguments, fault, variables, and the last line.
+type Case<'a> = (&'a [&'a str], Option<Fault>, &'a [(&'a str, &'a str)], &'a str);
+
 #[test]
 fn the_last_line_says_how_the_job_ends_and_why() {
-    type Case<'a> = (&'a [&'a str], Option<Fault>, &'a [(&'a str, &'a str)], &'a str);
     let cases: &[Case] = &[
         (&["rely", "cto"], None, &[], "notify-event: 2 sent; exit 0"),
         (
