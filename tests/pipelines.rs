@@ -107,6 +107,9 @@ fn run_pipeline(folder: &Path, variables: &BTreeMap<String, String>) -> Outcome 
         // As on GitLab: the image's own user, and artifacts that stay out of the work tree.
         "--no-umask",
         "--no-artifacts-to-source",
+        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it.
+        "--ignore-predefined-vars",
+        "CI_API_V4_URL,CI_PIPELINE_ID,CI_PROJECT_ID",
         "--color=false",
         "--max-job-name-padding",
         "0",
