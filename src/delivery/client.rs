@@ -288,7 +288,7 @@ fn explanation(error: &reqwest::Error, host: &str, timeout: Duration) -> String 
         };
         format!("{what} {host} within {:.1} s", timeout.as_secs_f64())
     } else if error.is_dns() {
-        format!("the name of {host} can't be resolved")
+        format!("the name {} can't be resolved", host.split(':').next().unwrap_or(host))
     } else if why.contains("certificate") {
         format!("{host} is not trusted: {why}. If its root is your own, give it in NOTIFY_CA_FILE")
     } else if error.is_connect() {
