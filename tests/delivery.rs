@@ -873,35 +873,22 @@ fn syncs(sandbox: &Sandbox) -> Vec<String> {
     statuses.map(str::to_owned).collect()
 }
 
-fn busy(version: DirektivVersion) -> Sandbox {
-    let sandbox = ready_with(Options {
-        direktiv_version: version,
-        direktiv_sync_takes: Duration::from_secs(1),
-        ..Options::default()
+#[test]
+fn a_sync_that_runs_already_is_waited_out_and_run_again() {
+    at_once([DirektivVersion::V0_7, DirektivVersion::V0_10], |version| {
+        let sandbox = ready_with(Options {
+            direktiv_version: version,
+            direktiv_sync_takes: Duration::from_secs(1),
+            ..Options::default()
+        });
+        prepared(&sandbox, &["direktiv"]).run().exits(0);
+        prepared(&sandbox, &["direktiv"])
+            .var("DIREKTIV_WAIT", "true")
+            .run()
+            .exits(0)
+            .says_of("direktiv", "sent");
+        assert_eq!(syncs(&sandbox), ["complete", "complete"]);
     });
-    prepared(&sandbox, &["direktiv"]).run().exits(0);
-    sandbox
-}
-
-#[test]
-fn a_sync_that_runs_already_is_waited_out_on_the_new_api() {
-    let sandbox = busy(DirektivVersion::V0_10);
-    prepared(&sandbox, &["direktiv"])
-        .run()
-        .exits(0)
-        .says_of("direktiv", "2 attempts");
-    assert_eq!(syncs(&sandbox).len(), 2);
-}
-
-#[test]
-fn a_sync_that_runs_already_is_waited_out_on_the_old_api() {
-    let sandbox = busy(DirektivVersion::V0_7);
-    prepared(&sandbox, &["direktiv"])
-        .var("DIREKTIV_WAIT", "true")
-        .run()
-        .exits(0)
-        .says_of("direktiv", "sent");
-    assert_eq!(syncs(&sandbox), ["complete", "complete"]);
 }
 
 #[test]

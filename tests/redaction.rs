@@ -177,6 +177,30 @@ fn a_service_that_echoes_credentials_and_body_is_quoted_without_them() {
 }
 
 #[test]
+fn what_is_kept_to_be_sent_again_holds_no_credential() {
+    at_once(OPERATIONS.iter().copied(), |(operation, service)| {
+        let sandbox = ready();
+        fail(&sandbox, service, 9, &Fault::status(503));
+        let token = Credentials::default().direktiv_token;
+        let run = prepared(&sandbox, &[operation])
+            .var("NOTIFY_ATTEMPTS", "1")
+            .var("DIREKTIV_HEADER", format!("Direktiv-Api-Key: {token}"))
+            .var(
+                "EVENT_PROPERTIES",
+                json!({"pasted": "glcbt-64_job-token-value"}).to_string(),
+            );
+        let watched = watched(&format!("kept-{operation}"), run);
+        let kept = watched.folder.join("undelivered");
+        watched.run().exits(75);
+        let is_read = [":get", ":search", ":list"]
+            .iter()
+            .any(|read| operation.ends_with(read));
+        let count = fs::read_dir(&kept).map_or(0, Iterator::count);
+        assert!(is_read || count > 0, "{operation} leaves nothing in {}", kept.display());
+    });
+}
+
+#[test]
 fn a_login_that_echoes_its_credentials_is_quoted_without_them() {
     let sandbox = ready();
     sandbox.fail_on(Service::Port, LOGIN, 9, Fault::EchoSecrets);
