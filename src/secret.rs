@@ -72,38 +72,52 @@ impl fmt::Debug for Secret {
 /// Cloning is cheap and shares the list: a token that is learned while the program runs is hidden everywhere from then on.
 #[derive(Clone, Default)]
 pub struct Redactor {
-    forms: Rc<RefCell<Vec<String>>>,
+    known: Rc<RefCell<Vec<Known>>>,
+}
+
+/// What is searched for to hide one secret, or one line of it.
+struct Known {
+    secret: String,
+    /// Texts that are the secret: itself, in hexadecimal, in base64.
+    whole: Vec<String>,
+    /// For each of its characters every way to write it; a text may mix them as it likes.
+    characters: Vec<Vec<String>>,
+    /// Which bytes such a text can begin with.
+    starts: [bool; 256],
 }
 
 impl Redactor {
     /// Hides `secret` from now on, in each form in which it could come back: as it is, URL-encoded, JSON- or
-    /// HTML-escaped, in hexadecimal, and in base64 (on its own or inside a longer encoded text).
+    /// HTML-escaped (wholly, or some of its characters), in hexadecimal, and in base64 (on its own or inside a longer
+    /// encoded text).
     pub fn hide(&self, secret: &str) {
         // A secret of several lines (a key, a file) is also looked for line by line: servers echo one line of it.
         for part in std::iter::once(secret).chain(secret.lines()) {
             let part = part.trim();
-            if part.len() >= SHORTEST && !self.forms.borrow().iter().any(|form| form == part) {
-                self.forms.borrow_mut().extend(forms_of(part));
+            if part.len() >= SHORTEST && !self.known.borrow().iter().any(|known| known.secret == part) {
+                self.known.borrow_mut().push(Known::new(part));
             }
         }
         // Longest first, so that a secret which contains another one is not left with its ends showing.
-        self.forms
+        self.known
             .borrow_mut()
-            .sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        self.forms.borrow_mut().dedup();
+            .sort_by_key(|known| std::cmp::Reverse(known.secret.len()));
     }
 
     /// `text` with every form of every secret replaced.
     pub fn text(&self, text: &str) -> String {
         let mut clean = text.to_owned();
-        for form in self.forms.borrow().iter() {
-            if clean.contains(form.as_str()) {
-                clean = clean.replace(form.as_str(), HIDDEN);
+        for known in self.known.borrow().iter() {
+            for form in &known.whole {
+                if clean.contains(form.as_str()) {
+                    clean = clean.replace(form.as_str(), HIDDEN);
+                }
             }
-        }
-        if clean.contains(CUT) {
-            for form in self.forms.borrow().iter() {
-                clean = hide_beginnings(&clean, form);
+            clean = known.without_mixtures(clean);
+            if clean.contains(CUT) {
+                for form in &known.whole {
+                    clean = hide_beginnings(&clean, form);
+                }
             }
         }
         clean
@@ -149,90 +163,130 @@ fn hide_beginnings(text: &str, form: &str) -> String {
     pieces.join(CUT)
 }
 
-/// Every form of `secret` that is searched for.
-fn forms_of(secret: &str) -> Vec<String> {
-    let mut forms = vec![secret.to_owned()];
-    let bytes = secret.as_bytes();
-
-    forms.extend(percent_encoded(bytes));
-    let json = serde_json::to_string(secret).unwrap_or_default();
-    let json = json.trim_matches('"').to_owned();
-    forms.push(json.replace('/', "\\/"));
-    forms.push(json);
-    forms.push(ascii_json(secret));
-    forms.push(format!("{secret:?}").trim_matches('"').to_owned());
-    // A text is shown with its white space as single spaces.
-    forms.push(secret.split_whitespace().collect::<Vec<_>>().join(" "));
-    // Every language escapes the quotes in its own way, or leaves one of them.
-    for quote in ["\"", "&quot;", "&#34;"] {
-        for apostrophe in ["'", "&#39;", "&#x27;", "&#039;", "&apos;"] {
-            forms.push(html_escaped(secret, quote, apostrophe));
+impl Known {
+    fn new(secret: &str) -> Self {
+        let bytes = secret.as_bytes();
+        let mut whole = vec![secret.to_owned()];
+        if secret.len() >= SHORTEST_ENCODED {
+            let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            whole.push(hexadecimal.to_uppercase());
+            whole.push(hexadecimal);
+            whole.extend(base64_inside(bytes));
+        }
+        whole.retain(|form| form.len() >= SHORTEST);
+        let mut was_space = false;
+        let characters: Vec<Vec<String>> = secret
+            .chars()
+            .map(|character| {
+                let mut ways = ways_to_write(character);
+                // A text is shown with its white space as single spaces.
+                if character.is_whitespace() && was_space {
+                    ways.push(String::new());
+                }
+                was_space = character.is_whitespace();
+                ways
+            })
+            .collect();
+        let mut starts = [false; 256];
+        for way in &characters[0] {
+            starts[usize::from(way.as_bytes()[0])] = true;
+        }
+        Self {
+            secret: secret.to_owned(),
+            whole,
+            characters,
+            starts,
         }
     }
 
-    if secret.len() >= SHORTEST_ENCODED {
-        let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        forms.push(hexadecimal.to_uppercase());
-        forms.push(hexadecimal);
-        forms.extend(base64_inside(bytes));
-    }
-    forms.retain(|form| form.len() >= SHORTEST);
-    forms
-}
-
-/// The percent-encodings in use: strict and form, which differ in the space, with either case of digit, and the one
-/// that leaves what a path may hold.
-fn percent_encoded(bytes: &[u8]) -> Vec<String> {
-    let encode = |kept: &[u8], space: &str, upper: bool| -> String {
-        bytes
-            .iter()
-            .map(|&byte| match byte {
-                b' ' if !space.is_empty() => space.to_owned(),
-                byte if byte.is_ascii_alphanumeric() || kept.contains(&byte) => char::from(byte).to_string(),
-                byte if upper => format!("%{byte:02X}"),
-                byte => format!("%{byte:02x}"),
-            })
-            .collect()
-    };
-    let mut forms = Vec::new();
-    for upper in [true, false] {
-        forms.push(encode(b"-._~", "", upper));
-        forms.push(encode(b"-._~!*'()", "", upper));
-        forms.push(encode(b"-._*", "+", upper));
-        forms.push(encode(b"-._~/", "", upper));
-        forms.push(encode(b"-._~!$&'()*+,;=:@/", "", upper));
-        forms.push(encode(b"-._~!$&'()*+,;=:@/?#", "", upper));
-    }
-    forms
-}
-
-/// JSON with everything beyond ASCII as `\u` escapes, as Python and others write it.
-fn ascii_json(secret: &str) -> String {
-    let json = serde_json::to_string(secret).unwrap_or_default();
-    let mut units = [0; 2];
-    json.trim_matches('"')
-        .chars()
-        .map(|character| {
-            if character.is_ascii() {
-                character.to_string()
-            } else {
-                character
-                    .encode_utf16(&mut units)
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}"))
-                    .collect()
+    /// `text` with everything hidden that writes the secret character by character, each in any way; and the beginning
+    /// of such a text where a cut has left no more.
+    fn without_mixtures(&self, text: String) -> String {
+        let mut clean = String::new();
+        let mut copied = 0;
+        let mut at = 0;
+        while at < text.len() {
+            let is_start = self.starts[usize::from(text.as_bytes()[at])] && text.is_char_boundary(at);
+            match self.end_of_mixture(&text, at).filter(|_| is_start) {
+                Some(end) => {
+                    clean.push_str(&text[copied..at]);
+                    clean.push_str(HIDDEN);
+                    (copied, at) = (end, end);
+                }
+                None => at += 1,
             }
-        })
-        .collect()
+        }
+        if copied == 0 {
+            return text;
+        }
+        clean.push_str(&text[copied..]);
+        clean
+    }
+
+    fn end_of_mixture(&self, text: &str, start: usize) -> Option<usize> {
+        if !self.starts[usize::from(text.as_bytes()[start])] {
+            return None;
+        }
+        let mut at = start;
+        for (count, ways) in self.characters.iter().enumerate() {
+            let rest = text.get(at..)?;
+            let is_here = |way: &&String| {
+                let way = way.as_bytes();
+                // The digits of an escape may be of either case, even side by side.
+                rest.as_bytes()
+                    .get(..way.len())
+                    .is_some_and(|start| start == way || (way.len() > 1 && start.eq_ignore_ascii_case(way)))
+            };
+            if let Some(way) = ways.iter().find(is_here) {
+                at += way.len();
+            } else {
+                let cut = rest.find(CUT)?;
+                let is_cut_here = ways.iter().any(|way| way.starts_with(&rest[..cut]));
+                return (count >= SHORTEST && is_cut_here).then_some(at + cut);
+            }
+        }
+        Some(at)
+    }
 }
 
-fn html_escaped(secret: &str, quote: &str, apostrophe: &str) -> String {
-    secret
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', quote)
-        .replace('\'', apostrophe)
+/// Every way in which a character is written: percent-encoded (also as `+` for a space), escaped in JSON, HTML or a
+/// shell, and as it is. The longer ways come first, since some begin with others. Letters and digits are left alone
+/// everywhere.
+fn ways_to_write(character: char) -> Vec<String> {
+    let itself = character.to_string();
+    if character.is_ascii_alphanumeric() {
+        return vec![itself];
+    }
+    let mut bytes = [0; 4];
+    let utf8 = character.encode_utf8(&mut bytes).as_bytes();
+    let mut units = [0; 2];
+    let units = character.encode_utf16(&mut units);
+    let number = u32::from(character);
+    let mut ways = vec![
+        utf8.iter().map(|byte| format!("%{byte:02x}")).collect(),
+        units.iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+        format!("\\u{{{number:x}}}"),
+        format!("&#{number};"),
+        format!("&#0{number};"),
+        format!("&#x{number:x};"),
+    ];
+    let names: &[&str] = match character {
+        '"' => &["&quot;", "\\\""],
+        '\'' => &["&apos;", "'\\''", "\\'"],
+        '&' => &["&amp;"],
+        '<' => &["&lt;"],
+        '>' => &["&gt;"],
+        '\\' => &["\\\\"],
+        '/' => &["\\/"],
+        '\n' => &["\\n", " "],
+        '\r' => &["\\r", " "],
+        '\t' => &["\\t", " "],
+        ' ' => &["+"],
+        _ => &[],
+    };
+    ways.extend(names.iter().map(|&name| name.to_owned()));
+    ways.push(itself);
+    ways
 }
 
 /// The characters that every base64 text has in common which encodes these bytes, wherever they stand in it: the
@@ -286,6 +340,7 @@ mod tests {
             r#"s3cr\"t\/\\ +ü&pass"#.to_owned(),
             r#"s3cr\"t/\\ +\u00fc&pass"#.to_owned(),
             "s3cr&quot;t/\\ +ü&amp;pass".to_owned(),
+            "s3cr&#34;t/%5C%20+%C3%bc\\u0026pass".to_owned(),
             "7333637222742f5c202bc3bc2670617373".to_owned(),
         ];
         for prefix in ["", "u", "us", "user:"] {
