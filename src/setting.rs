@@ -90,6 +90,7 @@ impl<'a> Setting<'a> {
         Limits {
             deadline: Instant::now() + self.policy.timeout.0,
             budget: self.policy.timeout.0,
+            budget_is: "of NOTIFY_TIMEOUT",
             attempt: self.policy.attempt_timeout.0,
             attempts: self.policy.attempts.0,
         }

@@ -189,7 +189,9 @@ fn described(ours: Option<&Value>, before: Option<&Value>, merge_requests: &Valu
             })
         })
         .collect();
-    let end = ours.and_then(|ours| ours["deployable"]["finished_at"].as_str()).unwrap_or(now);
+    let end = ours
+        .and_then(|ours| ours["deployable"]["finished_at"].as_str())
+        .unwrap_or(now);
     let mut waits: Vec<u64> = list
         .iter()
         .filter_map(|one| seconds_between(one["merged_at"].as_str()?, end))
