@@ -38,11 +38,15 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
             }
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
             None if job.status == Status::Success && on_error != OnError::Ignore && !target.is_optional => {
-                if is_same_truth(job, event) {
-                    return Decision::Skip(format!(
-                        "job {}, an earlier attempt, ended well and so has sent it",
-                        job.id
-                    ));
+                match is_same_truth(job, event) {
+                    Some(true) => {
+                        return Decision::Skip(format!(
+                            "job {}, an earlier attempt, ended well and so has sent it",
+                            job.id
+                        ));
+                    }
+                    Some(false) => {}
+                    None => unsure.push(job.id.to_string()),
                 }
             }
             None => unsure.push(job.id.to_string()),
@@ -69,19 +73,20 @@ fn is_delivered(receipt: &Value, target: &Target, event: &Event) -> bool {
                 && entry["event_id"].as_str() == id
                 && entry["event_name"].as_str() == Some(&event.name)
                 && entry["action"].as_str() == action
+                && (event.action_is_given() || entry["occasion"] == event.occasion())
         })
     })
 }
 
-/// Whether what an attempt reported is what is to be reported now. With an action that is fixed by a variable it is;
-/// an action that was found out may have changed since, if the watched job has ended since.
-fn is_same_truth(attempt: &Job, event: &Event) -> bool {
+/// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
+/// is fixed by a variable it is; an action that was found out may have changed since, if the watched job has ended since.
+fn is_same_truth(attempt: &Job, event: &Event) -> Option<bool> {
     if event.action_is_given() {
-        return true;
+        return Some(true);
     }
-    let started = attempt.started_at.as_deref().and_then(parse);
-    let ended = event.finished_at.as_deref().and_then(parse);
-    matches!((started, ended), (Some(started), Some(ended)) if ended <= started)
+    let started = attempt.started_at.as_deref().and_then(parse)?;
+    let ended = event.finished_at.as_deref().and_then(parse)?;
+    Some(ended <= started)
 }
 
 #[cfg(test)]
@@ -109,6 +114,13 @@ mod tests {
         json!({"destinations": [{
             "destination": "cto", "operation": "event", "class": class, "event_id": "shop-1",
             "event_name": "deployment", "action": action,
+        }]})
+    }
+
+    fn occasion(event: &Event) -> Value {
+        json!({"destinations": [{
+            "destination": "cto", "operation": "event", "class": "sent", "event_id": "shop-1",
+            "event_name": "deployment", "action": event.known_action(), "occasion": event.occasion(),
         }]})
     }
 
@@ -144,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_run_of_the_deploy_job_is_another_occasion() {
+        let first = event("failure", FOUND, None);
+        let mut second = event("failure", FOUND, None);
+        let sent = [attempt(1, "success", Some(occasion(&first)))];
+        assert!(matches!(decision(&sent, &first), Decision::Skip(_)));
+        second.attempt = 2;
+        assert_eq!(decision(&sent, &second), Decision::Send);
+        let mut given = event("failure", GIVEN, None);
+        given.attempt = 2;
+        assert!(
+            matches!(decision(&sent, &given), Decision::Skip(_)),
+            "what is given is the same however often the job ran"
+        );
+    }
+
+    #[test]
     fn without_receipts_a_good_end_tells() {
         let ended = [attempt(1, "success", None)];
         assert!(matches!(
@@ -157,6 +185,8 @@ mod tests {
         );
         let since = event("success", FOUND, Some("2025-03-01T10:09:00Z"));
         assert_eq!(decision(&ended, &since), Decision::Send, "the deploy job was run again");
+        let unfinished = event("progressing", FOUND, None);
+        assert!(matches!(decision(&ended, &unfinished), Decision::SendUnsure(_)));
     }
 
     #[test]

@@ -121,6 +121,7 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
                 "event_name": event.map(|event| &event.name),
                 "event_id": event.and_then(Event::known_id),
                 "action": event.and_then(Event::known_action),
+                "occasion": event.map(Event::occasion),
             })
         })
         .collect();
