@@ -29,11 +29,23 @@ pub enum Decision {
 /// they are the same job.
 pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: OnError) -> Decision {
     let mut unsure = Vec::new();
+    let mut lost = Vec::new();
     for Attempt { job, receipt } in attempts {
         match receipt {
             Some(receipt) => {
-                if is_delivered(receipt, target, event) {
-                    return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
+                for entry in entries(receipt, target, event) {
+                    if entry["class"] == Class::Sent.word() {
+                        return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
+                    }
+                    if entry["class"] == Class::Unavailable.word() && entry["accepted"] == true {
+                        return Decision::Skip(format!(
+                            "job {}, an earlier attempt, has sent it and it was accepted; how it ended was not seen",
+                            job.id
+                        ));
+                    }
+                    if entry["ambiguous"] == true {
+                        lost.push(job.id.to_string());
+                    }
                 }
             }
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
@@ -52,6 +64,13 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
             None => unsure.push(job.id.to_string()),
         }
     }
+    if !lost.is_empty() {
+        return Decision::SendUnsure(format!(
+            "an earlier attempt (job {}) sent it and saw no answer, so it can't be known whether it was processed: it is \
+             sent again",
+            lost.join(", ")
+        ));
+    }
     if unsure.is_empty() {
         return Decision::Send;
     }
@@ -62,19 +81,19 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
     ))
 }
 
-/// Whether a receipt says that this very event reached this very operation.
-fn is_delivered(receipt: &Value, target: &Target, event: &Event) -> bool {
-    let (id, action) = (event.known_id(), event.known_action());
-    receipt["destinations"].as_array().is_some_and(|entries| {
-        entries.iter().any(|entry| {
-            entry["destination"] == target.destination.name
-                && entry["operation"] == target.operation.name
-                && entry["class"] == Class::Sent.word()
-                && entry["event_id"].as_str() == id
-                && entry["event_name"].as_str() == Some(&event.name)
-                && entry["action"].as_str() == action
-                && (event.action_is_given() || entry["occasion"] == event.occasion())
-        })
+/// What a receipt says of this very event and this very operation.
+fn entries<'a>(receipt: &'a Value, target: &Target, event: &Event) -> impl Iterator<Item = &'a Value> {
+    let entries = receipt["destinations"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    entries.iter().filter(|entry| {
+        entry["destination"] == target.destination.name
+            && entry["operation"] == target.operation.name
+            && entry["event_id"].as_str() == event.known_id()
+            && entry["event_name"].as_str() == Some(&event.name)
+            && entry["action"].as_str() == event.known_action()
+            && (event.action_is_given() || entry["occasion"] == event.occasion())
     })
 }
 

@@ -115,6 +115,8 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
                 "detail": outcome.detail,
                 "identifier": outcome.identifier,
                 "status": outcome.status,
+                "accepted": outcome.is_accepted,
+                "ambiguous": outcome.is_ambiguous,
                 "attempts": outcome.attempts,
                 "milliseconds": u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
                 "request_id": outcome.request_id,
