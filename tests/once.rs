@@ -5,7 +5,7 @@
 mod pipeline;
 mod support;
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use pipeline::{OWN, cto_actions, in_job, jobs, rely_entity, seed_only, writes};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
@@ -341,6 +341,37 @@ fn without_receipts_something_that_has_no_end_yet_is_not_known_to_be_the_same() 
     job.others = jobs("deploy running");
     job.attempt().exits(0);
     job.attempt().exits(0).says("left no receipt, so it can't be known");
+}
+
+#[test]
+fn what_may_have_arrived_is_said_to_be_sent_again() {
+    let mut job = Notify::new("ambiguous", &["cto"]).var("EVENT_ACTION", "success");
+    job.sandbox.fail(Service::Cto, 1, Fault::ProcessThenReset);
+    job.attempt().exits(75).says("It may have been processed all the same");
+    job.attempt()
+        .exits(0)
+        .says("(job 991) sent it and saw no answer, so it can't be known whether it was processed: it is sent again");
+    job.attempt().exits(0).says("job 992, an earlier attempt, has sent it");
+    assert_eq!(cto_actions(&job.sandbox).len(), 2);
+}
+
+#[test]
+fn a_workflow_that_was_started_and_not_seen_to_end_is_not_started_again() {
+    let sandbox = Sandbox::start_with(Options {
+        direktiv_workflow_takes: Duration::from_mins(1),
+        ..Options::default()
+    });
+    let mut job = Notify::at(sandbox, "accepted", &["direktiv:execute"])
+        .var("EVENT_ACTION", "success")
+        .var("DIREKTIV_WORKFLOW", "/wf/deploy.yaml")
+        .var("DIREKTIV_WAIT", "true")
+        .var("NOTIFY_TIMEOUT", "1");
+    job.attempt().exits(75).says("the 1 s of NOTIFY_TIMEOUT are over");
+    job.attempt()
+        .exits(0)
+        .says("has sent it and it was accepted; how it ended was not seen");
+    let instances = job.sandbox.state(Service::Direktiv)["namespaces"]["demo"]["instances"].clone();
+    assert_eq!(instances.as_array().map(Vec::len), Some(1), "{instances}");
 }
 
 #[test]
