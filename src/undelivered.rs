@@ -81,11 +81,11 @@ impl Undelivered {
         }
     }
 
-    /// A name that sorts by time, and is the same for the same delivery.
+    /// A name that sorts by time, without its ending.
     pub fn file_name(&self) -> String {
         let time = self.event.time.replace(':', "");
         let label = self.target.label().replace(':', "-");
-        format!("{time}-{label}.json")
+        format!("{time}-{label}")
     }
 
     /// The file's content.

@@ -81,16 +81,31 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// Keeps what could not be delivered, and tells where.
+    /// Keeps what could not be delivered, and tells where. `name` gets a number if it is taken: a job may report
+    /// several events within a second, and none of them may be lost.
     ///
     /// # Errors
     /// It can't be written.
     pub fn write_undelivered(&self, name: &str, content: &Value) -> io::Result<String> {
         let folder = self.path.join("undelivered");
         fs::create_dir_all(&folder)?;
-        let path = folder.join(name);
-        fs::write(&path, format!("{:#}\n", self.redactor.json(content)))?;
-        Ok(path.display().to_string())
+        let text = format!("{:#}\n", self.redactor.json(content));
+        let mut number = 1_u32;
+        loop {
+            // Behind the first in every order, so that they are replayed as they came.
+            let path = match number {
+                1 => folder.join(format!("{name}.json")),
+                _ => folder.join(format!("{name}_{number:04}.json")),
+            };
+            match fs::File::create_new(&path) {
+                Ok(mut file) => {
+                    io::Write::write_all(&mut file, text.as_bytes())?;
+                    return Ok(path.display().to_string());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
