@@ -361,7 +361,9 @@ impl Trip<'_> {
 
     /// After a failure: the step that comes next, when its pause is over, or the end.
     async fn again(&mut self, step: &Step, ambiguous: bool, wait: Option<Duration>, why: &str) -> Result<Step, Ended> {
-        self.is_ambiguous = ambiguous && step.request.method != Method::Get;
+        // What may be repeated freely leaves nothing in doubt: it can simply be sent again.
+        let is_repeatable = matches!(step.repeat, Repeat::Freely) || step.request.method == Method::Get;
+        self.is_ambiguous = ambiguous && !is_repeatable;
         let next = match &step.repeat {
             Repeat::Unprocessed(_) if ambiguous => {
                 return Err(Ended(
