@@ -199,8 +199,7 @@ pub fn find(name: &str) -> Result<&'static Destination, String> {
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let hint = nearest(name, known.clone())
-        .map(|near| format!(", did you mean `{near}`?"))
-        .unwrap_or_default();
+        .map_or(".".to_owned(), |near| format!(", did you mean `{near}`?"));
     let known: Vec<&str> = known.collect();
     format!("there is no {what} `{name}`{hint} There are: {}", known.join(", "))
 }

@@ -1009,6 +1009,19 @@ mod tests {
     }
 
     #[test]
+    fn the_published_schema_names_every_field() {
+        let schema: Value = serde_json::from_str(include_str!("../schema/event.json")).unwrap();
+        let event = event(&[("EVENT_ACTION", "success")]).to_json();
+        let fields: Vec<&String> = event.as_object().unwrap().keys().collect();
+        for field in &fields {
+            assert!(schema["properties"][field.as_str()].is_object(), "{field}");
+        }
+        assert_eq!(schema["properties"].as_object().unwrap().len(), fields.len());
+        assert_eq!(schema["required"].as_array().unwrap().len(), fields.len());
+        assert_eq!(schema["properties"]["schema_version"]["const"], SCHEMA_VERSION);
+    }
+
+    #[test]
     fn patterns() {
         assert!(matches("A_*", "A_B") && matches("*_B", "A_B") && matches("*", "") && matches("A*C*E", "ABCDE"));
         assert!(!matches("A_*", "B_A_") && !matches("A", "AB") && !matches("A*C", "AB"));

@@ -1,0 +1,612 @@
+//! The templates by GitLab's rules: those that GitLab checks when a pipeline is created, and those that nobody checks
+//! until a user's pipeline breaks. No published schema looks at hidden jobs, so this does.
+
+mod gitlab;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use gitlab::{Project, REPOSITORY, check_schema, script};
+use serde_json::{Map, Value, json};
+
+/// The hidden jobs and the one command that each of them runs.
+const HIDDEN_JOBS: [(&str, &str); 16] = [
+    (".notify-event", "notify-event"),
+    (".rely-notify", "notify-event rely"),
+    (".cto-notify-event", "notify-event cto"),
+    (".direktiv-sync", "notify-event direktiv:sync"),
+    (".direktiv-execute", "notify-event direktiv:execute"),
+    (".direktiv-broadcast", "notify-event direktiv:broadcast"),
+    (".aviator-release", "notify-event aviator:release"),
+    (".aviator-deployment", "notify-event aviator:deployment"),
+    (".aviator-status", "notify-event aviator:status"),
+    (".aviator-rollback", "notify-event aviator:rollback"),
+    (".port-entity", "notify-event port:upsert"),
+    (
+        ".port-get",
+        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:get"#,
+    ),
+    (
+        ".port-search",
+        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:search"#,
+    ),
+    (".port-delete", "notify-event port:delete"),
+    (".port-run", "notify-event port:run-update"),
+    (
+        ".notify-binary",
+        r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event"#,
+    ),
+];
+
+/// What would reach beyond the jobs that extend a hidden job: a template must not say any of it.
+const GLOBAL: [&str; 11] = [
+    "after_script",
+    "before_script",
+    "cache",
+    "default",
+    "image",
+    "include",
+    "pages",
+    "services",
+    "stages",
+    "variables",
+    "workflow",
+];
+
+/// A template file: its header's inputs, and the jobs below.
+struct Template {
+    name: String,
+    inputs: Map<String, Value>,
+    jobs: Map<String, Value>,
+    text: String,
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value
+        .as_object()
+        .unwrap_or_else(|| panic!("not a mapping: {value}"))
+        .clone()
+}
+
+fn templates() -> Vec<Template> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(Path::new(REPOSITORY).join("templates")).expect("templates/") {
+        names.push(
+            entry
+                .expect("templates/")
+                .file_name()
+                .into_string()
+                .expect("a name in UTF-8"),
+        );
+    }
+    names.sort();
+    let read = |name: String| {
+        let text = fs::read_to_string(Path::new(REPOSITORY).join("templates").join(&name)).expect("a template");
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let [header, body] = documents.as_slice() else {
+            panic!("{name}: a header, a line `---` and the jobs")
+        };
+        assert_eq!(
+            object(header).keys().collect::<Vec<_>>(),
+            ["spec"],
+            "{name}: keys of the header"
+        );
+        // `spec: description` and `spec: component` are younger than the GitLab versions that this supports.
+        assert_eq!(
+            object(&header["spec"]).keys().collect::<Vec<_>>(),
+            ["inputs"],
+            "{name}: keys of spec"
+        );
+        Template {
+            inputs: object(&header["spec"]["inputs"]),
+            jobs: object(body),
+            name,
+            text,
+        }
+    };
+    names.into_iter().map(read).collect()
+}
+
+fn template(name: &str) -> Template {
+    templates()
+        .into_iter()
+        .find(|template| template.name == name)
+        .unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The names of the jobs with every input at its default.
+fn jobs_by_name(template: &Template) -> BTreeMap<String, Value> {
+    let filled = |name: &String| {
+        let mut name = name.clone();
+        for (input, spec) in &template.inputs {
+            name = name.replace(
+                &format!("$[[ inputs.{input} ]]"),
+                spec["default"].as_str().unwrap_or_default(),
+            );
+        }
+        name
+    };
+    template
+        .jobs
+        .iter()
+        .map(|(name, job)| (filled(name), job.clone()))
+        .collect()
+}
+
+#[test]
+fn every_template_is_a_component_by_its_name() {
+    for template in templates() {
+        let stem = template
+            .name
+            .strip_suffix(".yml")
+            .unwrap_or_else(|| panic!("{} must end in .yml", template.name));
+        let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+        assert!(
+            !stem.is_empty() && stem.chars().all(allowed),
+            "{} is no component's name to GitLab",
+            template.name
+        );
+    }
+}
+
+#[test]
+fn every_header_is_valid_to_gitlabs_schema() {
+    for Template { name, text, .. } in templates() {
+        // The checker takes one document at a time.
+        let (header, _) = text.split_once("\n---\n").expect("a header");
+        check_schema(header).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(
+            check_schema(&header.replace("type: string", "type: text")).is_err(),
+            "the schema accepts anything"
+        );
+    }
+}
+
+#[test]
+fn every_input_is_explained_typed_and_optional() {
+    for Template { name: file, inputs, .. } in templates() {
+        for (name, input) in inputs {
+            let input = object(&input);
+            let kebab = |letter: char| letter.is_ascii_lowercase() || letter == '-';
+            assert!(name.chars().all(kebab), "{file}: {name} is not in kebab-case");
+            let description = input["description"].as_str().unwrap_or_default();
+            assert!(
+                (20..=1024).contains(&description.len()),
+                "{file}: {name}: a description of 20 to 1024 characters"
+            );
+            assert!(
+                input.contains_key("default"),
+                "{file}: {name} has no default, so a bare include would fail"
+            );
+            match (input["type"].as_str(), &input["default"]) {
+                (Some("string"), Value::String(default)) => {
+                    let regex = input["regex"]
+                        .as_str()
+                        .unwrap_or_else(|| panic!("{file}: {name} has no regex"));
+                    // GitLab checks the default too.
+                    let regex = regex::Regex::new(regex).unwrap_or_else(|error| panic!("{file}: {name}: {error}"));
+                    assert!(
+                        regex.is_match(default),
+                        "{file}: {name}: its default doesn't match its regex"
+                    );
+                }
+                (Some("boolean"), Value::Bool(_)) => {}
+                (kind, default) => panic!("{file}: {name}: type {kind:?} with default {default}"),
+            }
+            let known = ["default", "description", "type", "regex"];
+            assert!(
+                input.keys().all(|key| known.contains(&key.as_str())),
+                "{file}: {name}: unknown key"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_input_is_used_and_every_used_input_is_declared() {
+    for Template { name, inputs, text, .. } in templates() {
+        let used: BTreeSet<&str> = text
+            .split("$[[ inputs.")
+            .skip(1)
+            .map(|rest| rest.split(" ]]").next().unwrap_or_default())
+            .collect();
+        let declared: BTreeSet<&str> = inputs.keys().map(String::as_str).collect();
+        assert_eq!(used, declared, "{name}");
+        // GitLab refuses a file with a component context when it is included by project, remote or local.
+        assert!(!text.contains("$[[ component."), "{name} uses the component context");
+    }
+}
+
+#[test]
+fn the_default_image_is_this_version() {
+    script("check-version", &[]);
+    for Template { name, inputs, .. } in templates() {
+        let image = inputs["image"]["default"].as_str().unwrap_or_default();
+        assert_eq!(image.rsplit(':').next(), Some(env!("CARGO_PKG_VERSION")), "{name}");
+    }
+}
+
+#[test]
+fn a_forgotten_version_is_found() {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    for file in [
+        "Cargo.toml",
+        "scripts/common.sh",
+        "scripts/check-version",
+        "templates/notify-event.yml",
+    ] {
+        let path = copy.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::copy(Path::new(REPOSITORY).join(file), path).expect("a copy");
+    }
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(copy.path().join("scripts/check-version"));
+        let output = command
+            .env_remove("CI_COMMIT_TAG")
+            .envs(variables.iter().copied())
+            .output()
+            .expect("bash");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    assert!(check(&[]).0);
+    assert!(check(&[("CI_COMMIT_TAG", env!("CARGO_PKG_VERSION"))]).0);
+    for (tag, registry) in [
+        ("99.0.0", ""),
+        (env!("CARGO_PKG_VERSION"), "registry.example.com/a/fork"),
+    ] {
+        let (agrees, said) = check(&[("CI_COMMIT_TAG", tag), ("CI_REGISTRY_IMAGE", registry)]);
+        assert!(
+            !agrees && (said.contains("99.0.0") || said.contains("a/fork")),
+            "{said}"
+        );
+    }
+    let template = copy.path().join("templates/notify-event.yml");
+    let text = fs::read_to_string(&template).expect("a template");
+    fs::write(
+        &template,
+        text.replace(concat!(":", env!("CARGO_PKG_VERSION")), ":99.0.0"),
+    )
+    .expect("a template");
+    let (agrees, said) = check(&[]);
+    assert!(!agrees && said.contains("templates/notify-event.yml"), "{said}");
+}
+
+#[test]
+fn the_hidden_jobs_are_the_promised_ones_each_with_one_command() {
+    let jobs = jobs_by_name(&template("notify-event.yml"));
+    let commands: BTreeMap<&str, Vec<&str>> = jobs
+        .iter()
+        .map(|(name, job)| {
+            (
+                name.as_str(),
+                job["script"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        commands,
+        HIDDEN_JOBS
+            .into_iter()
+            .map(|(name, command)| (name, vec![command]))
+            .collect()
+    );
+}
+
+#[test]
+fn the_catalog_lists_the_same_hidden_jobs() {
+    let text = fs::read_to_string(Path::new(REPOSITORY).join("catalog.yml")).expect("catalog.yml");
+    let catalog: Value = serde_saphyr::from_str(&text).expect("YAML");
+    let component = &catalog["components"][0];
+    let listed: Vec<&str> = component["hidden-jobs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|job| job["name"].as_str())
+        .collect();
+    assert_eq!(listed, HIDDEN_JOBS.map(|(name, _)| name));
+    for (job, (name, command)) in component["hidden-jobs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .zip(HIDDEN_JOBS)
+    {
+        let runs = job["runs"].as_str().unwrap_or_default();
+        assert!(
+            command.ends_with(runs),
+            "{name} runs {command:?}, the catalog says {runs:?}"
+        );
+    }
+    for component in catalog["components"].as_array().into_iter().flatten() {
+        let file = component["file"].as_str().unwrap_or_default();
+        assert!(Path::new(REPOSITORY).join(file).is_file(), "the catalog names {file}");
+    }
+}
+
+#[test]
+fn no_template_says_anything_global() {
+    for template in templates() {
+        for name in jobs_by_name(&template).keys() {
+            assert!(
+                !GLOBAL.contains(&name.as_str()),
+                "{}: {name} holds for the user's whole pipeline",
+                template.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_hidden_job_leaves_to_the_user_what_is_the_users() {
+    let template = template("notify-event.yml");
+    for (name, job) in jobs_by_name(&template) {
+        assert!(name.starts_with('.'), "{name} is not hidden");
+        // Not `environment`: GitLab would record a deployment. Not `rules` and the like: theirs would replace ours.
+        let allowed = [
+            "allow_failure",
+            "artifacts",
+            "extends",
+            "image",
+            "inherit",
+            "interruptible",
+            "retry",
+            "script",
+            "stage",
+            "timeout",
+            "variables",
+        ];
+        for key in object(&job).keys() {
+            assert!(allowed.contains(&key.as_str()), "{name}: {key}");
+        }
+        // A job's variables beat those at the top of the user's file.
+        for variable in job["variables"].as_object().into_iter().flat_map(Map::keys) {
+            assert_eq!(variable, "GIT_STRATEGY", "{name} hides the user's own {variable}");
+        }
+        if name != ".notify-event" {
+            let parent = job["extends"].as_str().unwrap_or_default();
+            assert!(
+                parent.starts_with(".$[[ inputs.job-prefix ]]"),
+                "{name} extends {parent:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_base_job_is_as_gitlab_needs_it() {
+    let base = &jobs_by_name(&template("notify-event.yml"))[".notify-event"];
+    assert_eq!(base["image"]["entrypoint"], json!([""]));
+    assert_eq!(base["inherit"], json!({"default": ["tags"]}));
+    assert_eq!(base["allow_failure"], json!({"exit_codes": [75, 76, 78]}));
+    assert_eq!(
+        base["retry"],
+        json!({"max": 2, "when": ["runner_system_failure", "stuck_or_timeout_failure"]})
+    );
+    assert_eq!(base["variables"], json!({"GIT_STRATEGY": "none"}));
+    assert_eq!(base["interruptible"], json!(false));
+}
+
+#[test]
+fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
+    let lifecycle = jobs_by_name(&template("deployment-lifecycle.yml"));
+    let names: Vec<&str> = lifecycle.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            ".deploy:lifecycle",
+            "deploy:failed",
+            "deploy:started",
+            "deploy:succeeded"
+        ]
+    );
+    let without_script = |job: &Value| {
+        let mut job = object(job);
+        job.remove("script");
+        job
+    };
+    let base = &jobs_by_name(&template("notify-event.yml"))[".notify-event"];
+    assert_eq!(without_script(&lifecycle[".deploy:lifecycle"]), without_script(base));
+    for (name, action) in [
+        ("deploy:started", "started"),
+        ("deploy:succeeded", "success"),
+        ("deploy:failed", "failure"),
+    ] {
+        let job = &lifecycle[name];
+        assert_eq!(job["variables"], json!({"EVENT_ACTION": action}), "{name}");
+        assert!(
+            job.get("environment").is_none(),
+            "{name} would be a deployment of its own"
+        );
+    }
+    // With a second need, GitLab skips the failure report whenever that one was skipped.
+    for name in ["deploy:succeeded", "deploy:failed"] {
+        assert_eq!(lifecycle[name]["needs"], json!(["$[[ inputs.deploy-job ]]"]), "{name}");
+    }
+}
+
+/// A pipeline in which a job extends every hidden job.
+fn every_hidden_job(includes: &str, prefix: &str) -> Project {
+    let project = Project::with_templates();
+    let mut pipeline = format!("include:\n{includes}\nbuild:\n  script: echo built\n");
+    for (hidden, _) in HIDDEN_JOBS {
+        let name = &hidden[1..];
+        write!(pipeline, "{prefix}{name}:\n  extends: .{prefix}{name}\n").expect("text takes all");
+    }
+    project.write(".gitlab-ci.yml", &pipeline);
+    project
+}
+
+const COMPONENT: &str = "  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/notify-event@$CI_COMMIT_SHA";
+const LIFECYCLE: &str = "  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/deployment-lifecycle@$CI_COMMIT_SHA";
+
+#[test]
+fn expanded_every_hidden_job_is_valid_to_gitlabs_schema() {
+    let project = every_hidden_job(COMPONENT, "");
+    project.commit();
+    let expanded = project.expanded().expect("an expanded pipeline");
+    check_schema(&expanded).expect("valid");
+    for (hidden, _) in HIDDEN_JOBS {
+        assert!(
+            expanded.contains(&format!("\n{}:\n", &hidden[1..])),
+            "{hidden} is not in the expanded pipeline"
+        );
+    }
+    // The check is worth something only if it refuses what GitLab refuses.
+    let wrong = expanded.replacen("interruptible: false", "interruptible: perhaps", 1);
+    assert!(check_schema(&wrong).is_err(), "the schema accepts anything");
+}
+
+#[test]
+fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
+    for inputs in [
+        "",
+        r#"
+    inputs:
+      deploy-job: deploy production
+      deploy-stage: ship
+      stage: report
+      destinations: rely, port:upsert, cto?
+      environment: review/$CI_COMMIT_REF_SLUG
+      if: '"main" == $CI_COMMIT_BRANCH && $CI_COMMIT_TITLE !~ /^wip: #/'
+      report-started: false
+      image: registry.example.com/mirror/notify-event:1
+      job-prefix: 'report '"#,
+    ] {
+        let project = Project::with_templates();
+        let job = if inputs.is_empty() {
+            "deploy"
+        } else {
+            "deploy production"
+        };
+        let stage = if inputs.is_empty() { "deploy" } else { "ship" };
+        project.write(
+            ".gitlab-ci.yml",
+            &format!(
+                "include:\n{LIFECYCLE}{inputs}\nstages: [deploy, ship, report]\n{job}:\n  stage: {stage}\n  script: echo done\n"
+            ),
+        );
+        project.commit();
+        let expanded = project.expanded().expect("an expanded pipeline");
+        check_schema(&expanded).unwrap_or_else(|error| panic!("{error}\n{expanded}"));
+        let prefix = if inputs.is_empty() { "" } else { "report " };
+        for end in ["started", "succeeded", "failed"] {
+            assert!(
+                expanded.contains(&format!("\n{prefix}{job}:{end}:\n")),
+                "{end} is missing in\n{expanded}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_file_can_be_included_in_every_way_with_and_without_inputs() {
+    let ways = [
+        COMPONENT,
+        "  - local: templates/notify-event.yml",
+        "  - project: group/notify-event\n    ref: '1'\n    file: templates/notify-event.yml",
+        "  - remote: https://gitlab.example.com/group/notify-event/-/raw/1/templates/notify-event.yml",
+    ];
+    for way in ways {
+        for prefix in ["", "blue-"] {
+            let inputs = if prefix.is_empty() {
+                ""
+            } else {
+                "\n    inputs:\n      stage: .pre\n      job-prefix: blue-"
+            };
+            let project = every_hidden_job(&format!("{way}{inputs}"), prefix);
+            // Where gitlab-ci-local keeps what it has fetched: other projects' files need no network then.
+            let template = fs::read_to_string(project.path("templates/notify-event.yml")).expect("the template");
+            let fetched = ".gitlab-ci-local/includes/gitlab.example.com/group/notify-event";
+            project.write(&format!("{fetched}/1/templates/notify-event.yml"), &template);
+            project.write(&format!("{fetched}/-/raw/1/templates/notify-event.yml"), &template);
+            project.commit();
+            let expanded = project.expanded().unwrap_or_else(|error| panic!("{way}: {error}"));
+            check_schema(&expanded).unwrap_or_else(|error| panic!("{way}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn two_includes_with_different_inputs_live_together() {
+    let first = format!("{COMPONENT}\n    inputs:\n      image: registry.example.com/one:1");
+    let second = format!("{COMPONENT}\n    inputs:\n      job-prefix: blue-\n      image: registry.example.com/two:2");
+    let project = Project::with_templates();
+    let jobs = "one:\n  extends: .rely-notify\ntwo:\n  extends: .blue-rely-notify\nbuild:\n  script: echo built\n";
+    project.write(".gitlab-ci.yml", &format!("include:\n{first}\n{second}\n{jobs}"));
+    project.commit();
+    let expanded = project.expanded().expect("an expanded pipeline");
+    let pipeline: Vec<Value> = serde_saphyr::from_multiple(&expanded).expect("YAML");
+    assert_eq!(pipeline[0]["one"]["image"]["name"], "registry.example.com/one:1");
+    assert_eq!(pipeline[0]["two"]["image"]["name"], "registry.example.com/two:2");
+}
+
+#[test]
+fn wrong_inputs_are_refused_before_any_job_starts() {
+    // GitLab refuses an unknown input too; gitlab-ci-local lets it pass.
+    let cases = [
+        (COMPONENT, "job-prefix: Blue", "job-prefix"),
+        (COMPONENT, "job-prefix: [blue]", "job-prefix"),
+        (COMPONENT, "image: ''", "image"),
+        (LIFECYCLE, "report-started: perhaps", "report-started"),
+        (LIFECYCLE, "destinations: rely; rm -rf /", "destinations"),
+        (LIFECYCLE, "destinations: rely port", "destinations"),
+        (LIFECYCLE, "environment: '$(id)'", "environment"),
+    ];
+    for (include, input, named) in cases {
+        let project = Project::with_templates();
+        let jobs = "deploy:\n  stage: deploy\n  script: echo deployed\n";
+        project.write(
+            ".gitlab-ci.yml",
+            &format!("include:\n{include}\n    inputs:\n      {input}\n{jobs}"),
+        );
+        project.commit();
+        match project.expanded() {
+            Ok(expanded) => panic!("{input} was accepted:\n{expanded}"),
+            Err(error) => assert!(error.contains(named), "{input}: the error doesn't name it: {error}"),
+        }
+    }
+}
+
+#[test]
+fn this_projects_own_pipelines_are_valid() {
+    let mut files = vec![Path::new(REPOSITORY).join(".gitlab-ci.yml")];
+    for child in fs::read_dir(Path::new(REPOSITORY).join(".gitlab")).expect(".gitlab/") {
+        files.push(child.expect(".gitlab/").path());
+    }
+    for file in files {
+        let yaml = fs::read_to_string(&file).expect("a pipeline");
+        check_schema(&yaml).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+#[test]
+fn the_components_own_test_pipeline_knows_what_the_sandbox_accepts() {
+    let file = Path::new(REPOSITORY).join(".gitlab/component-test.yml");
+    let pipeline: Value = serde_saphyr::from_str(&fs::read_to_string(file).expect("a pipeline")).expect("YAML");
+    let mut accepted: BTreeMap<String, String> = sandbox::Sandbox::start().variables().into_iter().collect();
+    for (name, value) in object(&pipeline["variables"]) {
+        let Some(accepted) = accepted.remove(&name) else {
+            continue;
+        };
+        // Each sandbox has an address of its own.
+        let expected = if name.ends_with("_URL") {
+            format!(
+                "http://sandbox:8080/{}",
+                accepted.rsplit('/').next().unwrap_or_default()
+            )
+        } else {
+            accepted
+        };
+        assert_eq!(value, Value::String(expected), "{name}");
+    }
+}
