@@ -198,8 +198,7 @@ pub fn find(name: &str) -> Result<&'static Destination, String> {
 }
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    let hint = nearest(name, known.clone())
-        .map_or(".".to_owned(), |near| format!(", did you mean `{near}`?"));
+    let hint = nearest(name, known.clone()).map_or(".".to_owned(), |near| format!(", did you mean `{near}`?"));
     let known: Vec<&str> = known.collect();
     format!("there is no {what} `{name}`{hint} There are: {}", known.join(", "))
 }

@@ -114,7 +114,10 @@ impl<'a> Setting<'a> {
         declared()
             .filter(|variable| !variable.is_secret())
             .filter_map(|variable| self.environment.find(variable.name, true).ok()?)
-            .any(|found| found.value.contains("{{") && found.value.contains("changes"))
+            .any(|found| {
+                let mut expressions = found.value.split("{{").skip(1);
+                expressions.any(|rest| rest.split("}}").next().is_some_and(|inside| inside.contains("changes")))
+            })
     }
 
     /// The reader for `target`'s variables.
