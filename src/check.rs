@@ -148,7 +148,7 @@ fn needs_gitlab(setting: &mut Setting, targets: &[Target]) -> bool {
 async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: bool) -> Option<Class> {
     let console = &setting.console;
     let jobs = lookup.outcome().await;
-    let class = match &jobs {
+    match &jobs {
         Told::Unknown(why) if is_needed => {
             console.line(&format!(
                 "  {:<18} {}: EVENT_ACTION is auto, and {why}",
@@ -173,8 +173,7 @@ async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: boo
             None
         }
         Told::NotAsked => None,
-    };
-    class
+    }
 }
 
 /// The reads that tell whether `target` can be reached.

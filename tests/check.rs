@@ -100,149 +100,153 @@ fn without_a_name_it_checks_what_a_run_would_send_to() {
         .says("not ready, nothing was written");
 }
 
+const CLOSED: &str = "http://127.0.0.1:9";
+
+type Row = (&'static str, &'static str, &'static str, i32, &'static [&'static str]);
+
 /// Each row: destination, what is set instead, the exit code and what is said.
+const WRONG: &[Row] = &[
+    (
+        "rely",
+        "RELY_API_TOKEN",
+        "wrong-credential",
+        76,
+        &["rejected (", "HTTP 401", "Check RELY_API_TOKEN: expired, revoked"],
+    ),
+    ("rely", "RELY_API_TOKEN", "", 78, &["RELY_API_TOKEN is not set"]),
+    (
+        "rely",
+        "RELY_API_TOKEN",
+        "$RELY_API_TOKEN",
+        78,
+        &["RELY_API_TOKEN is literally"],
+    ),
+    ("rely", "RELY_API_URL", CLOSED, 75, &["unavailable", "127.0.0.1:9"]),
+    ("rely", "RELY_API_URL", "ftp://example.com", 78, &["RELY_API_URL"]),
+    (
+        "rely",
+        "RELY_BLUEPRINT",
+        "No Such!",
+        78,
+        &["RELY_BLUEPRINT is `No Such!`"],
+    ),
+    ("rely", "RELY_PROPERTIES", "{broken", 78, &["RELY_PROPERTIES"]),
+    (
+        "rely",
+        "RELY_ENTITY_TITLE",
+        "{{ event.nothing }}",
+        78,
+        &["there is no `event.nothing`"],
+    ),
+    (
+        "cto",
+        "CTOAI_EVENTS_API_TOKEN",
+        "",
+        78,
+        &["CTOAI_EVENTS_API_TOKEN is not set"],
+    ),
+    ("cto", "CTOAI_TEAM_ID", "", 78, &["CTOAI_TEAM_ID is not set"]),
+    ("cto", "CTOAI_API_URL", CLOSED, 75, &["unavailable", "127.0.0.1:9"]),
+    (
+        "direktiv",
+        "DIREKTIV_TOKEN",
+        "wrong-credential",
+        76,
+        &[
+            "rejected (HTTP 403",
+            "the token was sent as direktiv-token, Direktiv-Api-Key; check it",
+        ],
+    ),
+    (
+        "direktiv",
+        "DIREKTIV_NAMESPACE",
+        "nope",
+        76,
+        &["rejected (HTTP 404", "resource(namespace) is not found"],
+    ),
+    (
+        "direktiv",
+        "DIREKTIV_NAMESPACE",
+        "",
+        78,
+        &["DIREKTIV_NAMESPACE is not set"],
+    ),
+    ("direktiv", "DIREKTIV_URL", CLOSED, 75, &["unavailable", "127.0.0.1:9"]),
+    (
+        "direktiv:execute",
+        "DIREKTIV_WORKFLOW",
+        "",
+        78,
+        &["DIREKTIV_WORKFLOW is not set"],
+    ),
+    (
+        "aviator",
+        "AVIATOR_API_TOKEN",
+        "wrong-credential",
+        76,
+        &["rejected (", "HTTP 401", "Check AVIATOR_API_TOKEN"],
+    ),
+    (
+        "aviator",
+        "AVIATOR_PROJECT",
+        "Nope",
+        76,
+        &["rejected (", "HTTP 404", "Release project not found"],
+    ),
+    ("aviator", "AVIATOR_PROJECT", "", 78, &["AVIATOR_PROJECT is not set"]),
+    ("aviator", "EVENT_ENVIRONMENT", "nope", 76, &["rejected (", "HTTP 404"]),
+    (
+        "aviator",
+        "EVENT_ENVIRONMENT",
+        "",
+        78,
+        &["AVIATOR_ENVIRONMENT is not set"],
+    ),
+    (
+        "aviator",
+        "AVIATOR_RELEASE_CANDIDATE",
+        "1.4.0",
+        78,
+        &["AVIATOR_RELEASE_CANDIDATE is `1.4.0`"],
+    ),
+    (
+        "aviator",
+        "AVIATOR_API_URL",
+        CLOSED,
+        75,
+        &["unavailable", "127.0.0.1:9"],
+    ),
+    (
+        "port",
+        "PORT_CLIENT_ID",
+        "wrong-credential",
+        76,
+        &["rejected (", "HTTP 401", "Check PORT_CLIENT_ID and PORT_CLIENT_SECRET"],
+    ),
+    (
+        "port",
+        "PORT_CLIENT_SECRET",
+        "wrong-credential",
+        76,
+        &["rejected (", "HTTP 401"],
+    ),
+    ("port", "PORT_CLIENT_SECRET", "", 78, &["PORT_CLIENT_SECRET is not set"]),
+    (
+        "port",
+        "PORT_BLUEPRINT",
+        "nope",
+        76,
+        &["rejected (", "HTTP 404", "\"nope\""],
+    ),
+    ("port", "PORT_API_URL", CLOSED, 75, &["unavailable", "127.0.0.1:9"]),
+    ("port:run-update", "PORT_RUN_ID", "", 78, &["PORT_RUN_ID is not set"]),
+];
+
 #[test]
 fn what_is_wrong_is_named() {
-    let closed = "http://127.0.0.1:9";
-    let rows: &[(&str, &str, &str, i32, &[&str])] = &[
-        (
-            "rely",
-            "RELY_API_TOKEN",
-            "wrong-credential",
-            76,
-            &["rejected (", "HTTP 401", "Check RELY_API_TOKEN: expired, revoked"],
-        ),
-        ("rely", "RELY_API_TOKEN", "", 78, &["RELY_API_TOKEN is not set"]),
-        (
-            "rely",
-            "RELY_API_TOKEN",
-            "$RELY_API_TOKEN",
-            78,
-            &["RELY_API_TOKEN is literally"],
-        ),
-        ("rely", "RELY_API_URL", closed, 75, &["unavailable", "127.0.0.1:9"]),
-        ("rely", "RELY_API_URL", "ftp://example.com", 78, &["RELY_API_URL"]),
-        (
-            "rely",
-            "RELY_BLUEPRINT",
-            "No Such!",
-            78,
-            &["RELY_BLUEPRINT is `No Such!`"],
-        ),
-        ("rely", "RELY_PROPERTIES", "{broken", 78, &["RELY_PROPERTIES"]),
-        (
-            "rely",
-            "RELY_ENTITY_TITLE",
-            "{{ event.nothing }}",
-            78,
-            &["there is no `event.nothing`"],
-        ),
-        (
-            "cto",
-            "CTOAI_EVENTS_API_TOKEN",
-            "",
-            78,
-            &["CTOAI_EVENTS_API_TOKEN is not set"],
-        ),
-        ("cto", "CTOAI_TEAM_ID", "", 78, &["CTOAI_TEAM_ID is not set"]),
-        ("cto", "CTOAI_API_URL", closed, 75, &["unavailable", "127.0.0.1:9"]),
-        (
-            "direktiv",
-            "DIREKTIV_TOKEN",
-            "wrong-credential",
-            76,
-            &[
-                "rejected (HTTP 403",
-                "the token was sent as direktiv-token, Direktiv-Api-Key; check it",
-            ],
-        ),
-        (
-            "direktiv",
-            "DIREKTIV_NAMESPACE",
-            "nope",
-            76,
-            &["rejected (HTTP 404", "resource(namespace) is not found"],
-        ),
-        (
-            "direktiv",
-            "DIREKTIV_NAMESPACE",
-            "",
-            78,
-            &["DIREKTIV_NAMESPACE is not set"],
-        ),
-        ("direktiv", "DIREKTIV_URL", closed, 75, &["unavailable", "127.0.0.1:9"]),
-        (
-            "direktiv:execute",
-            "DIREKTIV_WORKFLOW",
-            "",
-            78,
-            &["DIREKTIV_WORKFLOW is not set"],
-        ),
-        (
-            "aviator",
-            "AVIATOR_API_TOKEN",
-            "wrong-credential",
-            76,
-            &["rejected (", "HTTP 401", "Check AVIATOR_API_TOKEN"],
-        ),
-        (
-            "aviator",
-            "AVIATOR_PROJECT",
-            "Nope",
-            76,
-            &["rejected (", "HTTP 404", "Release project not found"],
-        ),
-        ("aviator", "AVIATOR_PROJECT", "", 78, &["AVIATOR_PROJECT is not set"]),
-        ("aviator", "EVENT_ENVIRONMENT", "nope", 76, &["rejected (", "HTTP 404"]),
-        (
-            "aviator",
-            "EVENT_ENVIRONMENT",
-            "",
-            78,
-            &["AVIATOR_ENVIRONMENT is not set"],
-        ),
-        (
-            "aviator",
-            "AVIATOR_RELEASE_CANDIDATE",
-            "1.4.0",
-            78,
-            &["AVIATOR_RELEASE_CANDIDATE is `1.4.0`"],
-        ),
-        (
-            "aviator",
-            "AVIATOR_API_URL",
-            closed,
-            75,
-            &["unavailable", "127.0.0.1:9"],
-        ),
-        (
-            "port",
-            "PORT_CLIENT_ID",
-            "wrong-credential",
-            76,
-            &["rejected (", "HTTP 401", "Check PORT_CLIENT_ID and PORT_CLIENT_SECRET"],
-        ),
-        (
-            "port",
-            "PORT_CLIENT_SECRET",
-            "wrong-credential",
-            76,
-            &["rejected (", "HTTP 401"],
-        ),
-        ("port", "PORT_CLIENT_SECRET", "", 78, &["PORT_CLIENT_SECRET is not set"]),
-        (
-            "port",
-            "PORT_BLUEPRINT",
-            "nope",
-            76,
-            &["rejected (", "HTTP 404", "\"nope\""],
-        ),
-        ("port", "PORT_API_URL", closed, 75, &["unavailable", "127.0.0.1:9"]),
-        ("port:run-update", "PORT_RUN_ID", "", 78, &["PORT_RUN_ID is not set"]),
-    ];
     let sandbox = Sandbox::start();
     let before = states(&sandbox);
-    for (destination, variable, value, code, texts) in rows {
+    for (destination, variable, value, code, texts) in WRONG {
         let mut ran = check_of(destination, &sandbox)
             .var(variable, value)
             .run()

@@ -95,9 +95,10 @@ impl Notify {
 }
 
 type Setup = fn(&Sandbox);
+type Operation = (&'static [&'static str], Vec<(&'static str, &'static str)>, Setup);
 
 /// Every operation that adds or triggers something: arguments, variables, and what has to be there before.
-fn once_operations() -> Vec<(&'static [&'static str], Vec<(&'static str, &'static str)>, Setup)> {
+fn once_operations() -> Vec<Operation> {
     let release: Setup = |sandbox| {
         let release = json!({"repo": "acme/shop", "commit": "9f2c1e7d"});
         sandbox.seed(
@@ -139,9 +140,7 @@ fn once_operations() -> Vec<(&'static [&'static str], Vec<(&'static str, &'stati
     ]
 }
 
-fn job_of(
-    (arguments, variables, setup): (&'static [&'static str], Vec<(&'static str, &'static str)>, Setup),
-) -> Notify {
+fn job_of((arguments, variables, setup): Operation) -> Notify {
     let mut job = Notify::new(&arguments[0].replace(':', "-"), arguments).var("EVENT_ACTION", "success");
     job.variables.extend(variables);
     setup(&job.sandbox);
