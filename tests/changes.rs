@@ -26,7 +26,7 @@ fn ours(environment: &str) -> Value {
         "environment": environment,
         "deployable": {"id": 3, "pipeline": 8812, "status": "success", "finished_at": "2025-03-01T10:04:00.000Z"},
         "merge_requests": [
-            merged(12, "09:04:00.000", "robin"), merged(11, "08:04:00.000", "dana"), merged(10, "04:04:00.000", "dana"),
+            merged(12, "08:04:00.000", "robin"), merged(11, "04:04:00.000", "dana"), merged(10, "09:04:00.000", "dana"),
         ],
     })
 }
@@ -86,7 +86,7 @@ fn the_deployment_before_and_the_merge_requests_since_are_told() {
     assert_eq!(iids, [12, 11, 10]);
     assert_eq!(list[0]["title"], "Change \"12\"");
     assert_eq!(list[0]["author"], "robin");
-    assert_eq!(list[0]["merged_at"], "2025-03-01T09:04:00.000Z");
+    assert_eq!(list[0]["merged_at"], "2025-03-01T08:04:00.000Z");
     assert_eq!(
         list[0]["url"],
         "https://gitlab.example.com/acme/shop/-/merge_requests/12"

@@ -44,7 +44,7 @@ fn everything_is_ready_and_nothing_is_written() {
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("build success | deploy success"));
     let before = states(&sandbox);
-    let folder = support::folder("check-ready");
+    let folder = pipeline::folder("check-ready");
     let ran = in_job(&ALL, &sandbox)
         .vars([PRODUCTION, CANDIDATE])
         .within(&folder)

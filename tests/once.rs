@@ -7,10 +7,10 @@ mod support;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use pipeline::{OWN, cto_actions, in_job, jobs, rely_entity, seed_only, writes};
+use pipeline::{OWN, cto_actions, folder, in_job, jobs, rely_entity, seed_only, writes};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{Ran, Run, folder, json_of};
+use support::{Ran, Run, json_of};
 
 /// A job that is run again and again, in a pipeline of its own.
 struct Notify {

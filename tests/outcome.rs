@@ -528,7 +528,7 @@ fn gitlabs_own_root_is_trusted_for_gitlab_and_for_nobody_else() {
     });
     let services = Sandbox::start();
     seed(&gitlab, jobs("deploy failed"));
-    let folder = support::folder("gitlab-root");
+    let folder = pipeline::folder("gitlab-root");
     let root = folder.join("ca.pem");
     std::fs::write(&root, gitlab.ca_pem().expect("a root")).expect("the root can be written");
     let run = |at: &Sandbox| -> support::Run {

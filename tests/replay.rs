@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pipeline::{OWN, cto_actions, in_job, jobs, rely_entity, seed, seed_only, writes};
+use pipeline::{OWN, cto_actions, folder, in_job, jobs, rely_entity, seed, seed_only, writes};
 use sandbox::{Fault, Options, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{Run, folder, json_of, notify};
+use support::{Run, json_of, notify};
 
 type Variables = &'static [(&'static str, &'static str)];
 

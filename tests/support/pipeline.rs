@@ -1,10 +1,15 @@
 //! The pipeline that the tests pretend to be in, as the sandbox's GitLab knows it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
 use sandbox::{Recorded, Sandbox, Service};
 use serde_json::{Value, json};
 
-use crate::support::{Run, notify};
+use crate::support::{self, Run, notify};
 
 /// The id of the job that the binary runs in, as the harness has it.
 pub const OWN: u64 = 991;
@@ -32,6 +37,12 @@ pub fn jobs(jobs: &str) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// A new folder, whoever else wants one of that name at the same time.
+pub fn folder(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    support::folder(&format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// The job that the binary runs in.
