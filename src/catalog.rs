@@ -96,6 +96,11 @@ const COMPONENTS: &[Component] = &[
                 "Reports the progress of a Port action run.",
             ),
             HiddenJob {
+                name: ".notify-replay",
+                arguments: Some("replay \"$NOTIFY_OUTPUT_DIR/undelivered\""),
+                description: "Delivers what an earlier job could not.",
+            },
+            HiddenJob {
                 name: ".notify-binary",
                 arguments: None,
                 description: "Hands the program to later jobs as an artifact, for their after_script.",

@@ -82,7 +82,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
                 "`replay` takes files or folders that an earlier run left in undelivered/, and no --dry-run".to_owned(),
             );
         }
-        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        // The folder that a run keeps undelivered events in is missing where there were none.
+        let is_wrong = |path: &&PathBuf| !path.exists() && !path.ends_with("undelivered");
+        if let Some(missing) = paths.iter().find(is_wrong) {
             return Err(format!("there is no file or folder {}", missing.display()));
         }
         return Ok(Command::Replay { paths });

@@ -15,6 +15,9 @@ pub const HIDDEN: &str = "[hidden]";
 /// Shorter secrets than this are not searched for: hiding each `a` of a report would hide the report.
 const SHORTEST: usize = 3;
 
+/// What stands where a text was cut, see [`template::truncate`](crate::template::truncate).
+const CUT: &str = "…";
+
 /// Shorter secrets than this are searched for as they are, but not in base64: three letters of a base64 text say
 /// nothing, and would match by chance.
 const SHORTEST_ENCODED: usize = 6;
@@ -98,6 +101,11 @@ impl Redactor {
                 clean = clean.replace(form.as_str(), HIDDEN);
             }
         }
+        if clean.contains(CUT) {
+            for form in self.forms.borrow().iter() {
+                clean = hide_beginnings(&clean, form);
+            }
+        }
         clean
     }
 
@@ -124,6 +132,23 @@ impl Redactor {
     }
 }
 
+/// `text` without the beginnings of `form` that a cut has left of it: texts are shortened before they get here.
+fn hide_beginnings(text: &str, form: &str) -> String {
+    let mut pieces: Vec<String> = text.split(CUT).map(str::to_owned).collect();
+    let last = pieces.len() - 1;
+    for piece in &mut pieces[..last] {
+        let beginning = form
+            .char_indices()
+            .map(|(index, _)| &form[..index])
+            .rfind(|beginning| beginning.len() >= SHORTEST && piece.ends_with(beginning));
+        if let Some(beginning) = beginning {
+            piece.truncate(piece.len() - beginning.len());
+            piece.push_str(HIDDEN);
+        }
+    }
+    pieces.join(CUT)
+}
+
 /// Every form of `secret` that is searched for.
 fn forms_of(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned()];
@@ -136,8 +161,14 @@ fn forms_of(secret: &str) -> Vec<String> {
     forms.push(json);
     forms.push(ascii_json(secret));
     forms.push(format!("{secret:?}").trim_matches('"').to_owned());
-    forms.push(html_escaped(secret, "&quot;", "&#39;"));
-    forms.push(html_escaped(secret, "&#34;", "&#x27;"));
+    // A text is shown with its white space as single spaces.
+    forms.push(secret.split_whitespace().collect::<Vec<_>>().join(" "));
+    // Every language escapes the quotes in its own way, or leaves one of them.
+    for quote in ["\"", "&quot;", "&#34;"] {
+        for apostrophe in ["'", "&#39;", "&#x27;", "&#039;", "&apos;"] {
+            forms.push(html_escaped(secret, quote, apostrophe));
+        }
+    }
 
     if secret.len() >= SHORTEST_ENCODED {
         let hexadecimal: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -168,7 +199,9 @@ fn percent_encoded(bytes: &[u8]) -> Vec<String> {
         forms.push(encode(b"-._~", "", upper));
         forms.push(encode(b"-._~!*'()", "", upper));
         forms.push(encode(b"-._*", "+", upper));
+        forms.push(encode(b"-._~/", "", upper));
         forms.push(encode(b"-._~!$&'()*+,;=:@/", "", upper));
+        forms.push(encode(b"-._~!$&'()*+,;=:@/?#", "", upper));
     }
     forms
 }
@@ -286,6 +319,16 @@ mod tests {
         redactor.hide("inner1");
         redactor.hide("outer-inner1-outer");
         assert_eq!(redactor.text("outer-inner1-outer inner1"), "[hidden] [hidden]");
+    }
+
+    #[test]
+    fn what_a_cut_left_of_a_secret_is_hidden() {
+        let redactor = redactor();
+        for cut in ["s3cr…", "s3cr\"t/\\ +ü&pas…", "s3cr%22t%2F%5C%2…"] {
+            let clean = redactor.text(&format!("before {cut} after"));
+            assert_eq!(clean, format!("before {HIDDEN}… after"));
+        }
+        assert_eq!(redactor.text("as… is"), "as… is");
     }
 
     #[test]

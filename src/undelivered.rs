@@ -314,7 +314,7 @@ fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
                 .collect();
             inside.sort();
             files.extend(inside);
-        } else {
+        } else if path.exists() {
             files.push(path.clone());
         }
     }

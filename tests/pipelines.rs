@@ -76,6 +76,10 @@ fn variables_of(sandbox: &Sandbox, service: &str) -> Vec<(String, String)> {
     } else {
         format!("{}_", service.to_uppercase())
     };
+    if service == "gitlab" {
+        // Of a pipeline that the sandbox's GitLab has: what is seeded there is what the jobs see.
+        return sandbox.gitlab_variables();
+    }
     let mut variables = sandbox.variables();
     variables.retain(|(name, _)| name.starts_with(&prefix));
     assert!(!variables.is_empty(), "the sandbox has no variables for {service}");
@@ -103,6 +107,9 @@ fn run_pipeline(folder: &Path, variables: &BTreeMap<String, String>) -> Outcome 
         // As on GitLab: the image's own user, and artifacts that stay out of the work tree.
         "--no-umask",
         "--no-artifacts-to-source",
+        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it.
+        "--ignore-predefined-vars",
+        "CI_API_V4_URL,CI_PIPELINE_ID,CI_PROJECT_ID",
         "--color=false",
         "--max-job-name-padding",
         "0",
@@ -270,10 +277,12 @@ scenarios![
     direktiv_workflows,
     fail_policy,
     fan_out,
+    lifecycle_asks_gitlab,
     port_catalog,
     port_entity,
     port_run,
     rely_lifecycle,
+    replay,
     wrong_token,
 ];
 

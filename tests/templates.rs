@@ -12,7 +12,7 @@ use gitlab::{Project, REPOSITORY, check_schema, script};
 use serde_json::{Map, Value, json};
 
 /// The hidden jobs and the one command that each of them runs.
-const HIDDEN_JOBS: [(&str, &str); 16] = [
+const HIDDEN_JOBS: [(&str, &str); 17] = [
     (".notify-event", "notify-event"),
     (".rely-notify", "notify-event rely"),
     (".cto-notify-event", "notify-event cto"),
@@ -24,16 +24,14 @@ const HIDDEN_JOBS: [(&str, &str); 16] = [
     (".aviator-status", "notify-event aviator:status"),
     (".aviator-rollback", "notify-event aviator:rollback"),
     (".port-entity", "notify-event port:upsert"),
-    (
-        ".port-get",
-        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:get"#,
-    ),
-    (
-        ".port-search",
-        r#"NOTIFY_OUTPUT_DIR="${NOTIFY_OUTPUT_DIR:-.notify-event}" notify-event port:search"#,
-    ),
+    (".port-get", "notify-event port:get"),
+    (".port-search", "notify-event port:search"),
     (".port-delete", "notify-event port:delete"),
     (".port-run", "notify-event port:run-update"),
+    (
+        ".notify-replay",
+        r#"notify-event replay "$NOTIFY_OUTPUT_DIR/undelivered""#,
+    ),
     (
         ".notify-binary",
         r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event"#,
@@ -355,6 +353,7 @@ fn a_hidden_job_leaves_to_the_user_what_is_the_users() {
         let allowed = [
             "allow_failure",
             "artifacts",
+            "before_script",
             "extends",
             "image",
             "inherit",
@@ -394,10 +393,17 @@ fn the_base_job_is_as_gitlab_needs_it() {
     );
     assert_eq!(base["variables"], json!({"GIT_STRATEGY": "none"}));
     assert_eq!(base["interruptible"], json!(false));
+    // Receipts and what was not delivered are kept whatever the end, and where the program is told to leave them.
+    assert_eq!(base["artifacts"]["when"], json!("always"));
+    assert_eq!(base["artifacts"]["paths"], json!([".notify-event/"]));
+    assert_eq!(
+        base["before_script"],
+        json!(["export NOTIFY_OUTPUT_DIR=\"${NOTIFY_OUTPUT_DIR:-.notify-event}\""])
+    );
 }
 
 #[test]
-fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
+fn the_lifecycle_component_adds_jobs_on_the_same_base() {
     let lifecycle = jobs_by_name(&template("deployment-lifecycle.yml"));
     let names: Vec<&str> = lifecycle.keys().map(String::as_str).collect();
     assert_eq!(
@@ -405,6 +411,7 @@ fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
         [
             ".deploy:lifecycle",
             "deploy:failed",
+            "deploy:finished",
             "deploy:started",
             "deploy:succeeded"
         ]
@@ -418,11 +425,12 @@ fn the_lifecycle_component_adds_three_jobs_on_the_same_base() {
     assert_eq!(without_script(&lifecycle[".deploy:lifecycle"]), without_script(base));
     for (name, action) in [
         ("deploy:started", "started"),
+        ("deploy:finished", "auto"),
         ("deploy:succeeded", "success"),
         ("deploy:failed", "failure"),
     ] {
         let job = &lifecycle[name];
-        assert_eq!(job["variables"], json!({"EVENT_ACTION": action}), "{name}");
+        assert_eq!(job["variables"]["EVENT_ACTION"], json!(action), "{name}");
         assert!(
             job.get("environment").is_none(),
             "{name} would be a deployment of its own"

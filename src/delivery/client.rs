@@ -64,7 +64,8 @@ impl Client {
             Ok(roots) => builder = builder.tls_backend_preconfigured(tls(roots)),
             Err(problem) => problems.push(problem),
         }
-        let except = network.no_proxy.as_deref().and_then(NoProxy::from_string);
+        let except = network.no_proxy.as_deref().map(exceptions);
+        let except_all = matches!(except, Some(None));
         for (secret, make) in [
             (
                 &network.https_proxy,
@@ -75,7 +76,8 @@ impl Client {
         ] {
             let Some(secret) = secret else { continue };
             match proxy_url(secret).and_then(|url| make(url).map_err(|_| bad_proxy(secret))) {
-                Ok(proxy) => builder = builder.proxy(proxy.no_proxy(except.clone())),
+                Ok(_) if except_all => {}
+                Ok(proxy) => builder = builder.proxy(proxy.no_proxy(except.clone().flatten())),
                 Err(problem) => problems.push(problem),
             }
         }
@@ -243,6 +245,19 @@ fn proxy_url(secret: &Secret) -> Result<Url, Problem> {
                 )
         })
         .ok_or_else(|| bad_proxy(secret))
+}
+
+/// What `NO_PROXY` excepts, as curl reads it: commas or spaces between, and `*` for every host (`None`), which reqwest
+/// would match with names only, not with addresses.
+fn exceptions(list: &str) -> Option<NoProxy> {
+    let hosts: Vec<&str> = list
+        .split(|character: char| character == ',' || character.is_whitespace())
+        .filter(|host| !host.is_empty())
+        .collect();
+    if hosts.contains(&"*") {
+        return None;
+    }
+    NoProxy::from_string(&hosts.join(","))
 }
 
 /// The password in a proxy's address, which has to be hidden on its own too.

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -49,6 +50,9 @@ impl OutputFolder {
             )
         };
         fs::create_dir_all(path).map_err(fail)?;
+        open(Path::new(path), 0o777);
+        // What an earlier job left here came along with its artifacts, and is not this job's.
+        let _ = fs::remove_file(Path::new(path).join("receipt.json"));
         let folder = Self {
             path: path.into(),
             redactor: redactor.clone(),
@@ -89,6 +93,7 @@ impl OutputFolder {
     pub fn write_undelivered(&self, name: &str, content: &Value) -> io::Result<String> {
         let folder = self.path.join("undelivered");
         fs::create_dir_all(&folder)?;
+        open(&folder, 0o777);
         let text = format!("{:#}\n", self.redactor.json(content));
         let mut number = 1_u32;
         loop {
@@ -100,6 +105,7 @@ impl OutputFolder {
             match fs::File::create_new(&path) {
                 Ok(mut file) => {
                     io::Write::write_all(&mut file, text.as_bytes())?;
+                    open(&path, 0o666);
                     return Ok(path.display().to_string());
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -109,13 +115,22 @@ impl OutputFolder {
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        fs::write(self.path.join(name), text)
+        let path = self.path.join(name);
+        fs::write(&path, text)?;
+        open(&path, 0o666);
+        Ok(())
     }
 
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Lets everybody write. The runner hands artifacts to later jobs as root's files with the modes they had, and neither
+/// our image nor the user's has to run as root. What is not ours is as it is.
+fn open(path: &Path, mode: u32) {
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
 }
 
 fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value {

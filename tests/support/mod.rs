@@ -1,7 +1,16 @@
 //! The harness of the black-box tests: the real binary, in the environment of a GitLab job, against the sandbox.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::{fs, path::PathBuf, process::Output};
+pub mod catalog;
+pub mod operations;
+pub mod proxy;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::{Duration, Instant},
+};
 
 use assert_cmd::Command;
 use sandbox::{Recorded, Sandbox, Service};
@@ -46,6 +55,8 @@ pub struct Ran {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// The binary with these arguments, in a GitLab job whose action is `success`, with nothing else in its environment.
@@ -92,8 +103,10 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(mut self) -> Ran {
+        let begun = Instant::now();
         let Output { status, stdout, stderr } = self.command.output().expect("the binary runs");
         Ran {
+            took: begun.elapsed(),
             code: status.code().expect("the binary is not killed"),
             stdout: String::from_utf8(stdout).expect("standard output is UTF-8"),
             stderr: String::from_utf8(stderr).expect("standard error is UTF-8"),
@@ -123,6 +136,45 @@ impl Ran {
         assert!(!all.contains(text), "{text:?} is in:\n{all}");
         self
     }
+
+    /// Checks that the line about a destination holds a text.
+    #[track_caller]
+    pub fn says_of(self, label: &str, text: &str) -> Self {
+        let start = format!("  {label} ");
+        let lines: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with(&start)).collect();
+        assert!(
+            lines.iter().any(|line| line.contains(text)),
+            "{text:?} is not said of {label} in:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    /// Checks that it took less than this: that nothing was waited for that need not be.
+    #[track_caller]
+    pub fn ends_within(self, limit: Duration) -> Self {
+        assert!(self.took < limit, "took {:?}\n{}", self.took, self.stderr);
+        self
+    }
+
+    /// Checks that it took at least this: that something was waited for.
+    #[track_caller]
+    pub fn takes_at_least(self, least: Duration) -> Self {
+        assert!(self.took >= least, "took only {:?}\n{}", self.took, self.stderr);
+        self
+    }
+
+    /// The last line of standard error.
+    #[track_caller]
+    pub fn last_line(&self) -> &str {
+        self.stderr.lines().last().expect("standard error is never empty")
+    }
+
+    /// What is on standard output, as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
 }
 
 /// A new folder for one test.
@@ -135,9 +187,18 @@ pub fn folder(name: &str) -> PathBuf {
     folder
 }
 
+/// A file in GitLab's temporary folder of the job, as a variable of the type *file* gets one; the path is its value.
+pub fn gitlab_file(folder: &Path, name: &str, content: &str) -> String {
+    let temporary = folder.join("shop.tmp");
+    fs::create_dir_all(&temporary).expect("a folder can be made");
+    let path = temporary.join(name);
+    fs::write(&path, content).expect("a file can be written");
+    path.to_str().expect("the path is UTF-8").to_owned()
+}
+
 /// The JSON in a file.
 #[track_caller]
-pub fn json_of(path: &std::path::Path) -> Value {
+pub fn json_of(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}: {text}", path.display()))
 }
@@ -145,6 +206,38 @@ pub fn json_of(path: &std::path::Path) -> Value {
 /// The bodies that a service received, in order.
 pub fn bodies(sandbox: &Sandbox, service: Service) -> Vec<Value> {
     sandbox.requests_to(service).iter().map(Recorded::json).collect()
+}
+
+/// What a service was asked, as `METHOD path?query`, in order.
+pub fn asked(sandbox: &Sandbox, service: Service) -> Vec<String> {
+    let line = |request: &Recorded| {
+        if request.query.is_empty() {
+            format!("{} {}", request.method, request.path)
+        } else {
+            format!("{} {}?{}", request.method, request.path, request.query)
+        }
+    };
+    sandbox.requests_to(service).iter().map(line).collect()
+}
+
+/// The methods that a service was asked with, in order: `"POST GET POST"`.
+pub fn methods(sandbox: &Sandbox, service: Service) -> String {
+    let methods: Vec<String> = sandbox
+        .requests_to(service)
+        .into_iter()
+        .map(|request| request.method)
+        .collect();
+    methods.join(" ")
+}
+
+/// Waits until `true`, which comes of another thread; gives up after ten seconds.
+#[track_caller]
+pub fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what} never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// What a request looks like in a golden file: everything that is sent, credentials and times by name.
@@ -202,4 +295,21 @@ fn normal(value: Value, sandbox: &Sandbox) -> Value {
 
 fn is_time(text: &str) -> bool {
     text.len() == 20 && text.ends_with('Z') && text.as_bytes()[10] == b'T'
+}
+
+/// Tries all cases at the same time, where each mostly waits. A case that fails fails the test, and is named.
+#[track_caller]
+pub fn at_once<T: Send + std::fmt::Debug + Clone>(cases: impl IntoIterator<Item = T>, check: impl Fn(T) + Sync) {
+    let check = &check;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = cases
+            .into_iter()
+            .map(|case| (format!("{case:?}"), scope.spawn(move || check(case))))
+            .collect();
+        let failed: Vec<String> = running
+            .into_iter()
+            .filter_map(|(case, thread)| thread.join().err().map(|_| case))
+            .collect();
+        assert!(failed.is_empty(), "these cases failed, see above: {failed:#?}");
+    });
 }

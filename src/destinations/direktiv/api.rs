@@ -95,7 +95,8 @@ impl Credential {
                                header is chosen to suit the server"
                 .to_owned(),
             Self::Token(token, auth) => format!(
-                "the token was sent as {}; check it and its permissions, or name another header by DIREKTIV_AUTH",
+                "{} was sent as {}; check it and its permissions, or name another header by DIREKTIV_AUTH",
+                token.variable(),
                 names(*auth, version, is_probe, token.expose()).join(", ")
             ),
         }

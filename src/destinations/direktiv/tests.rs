@@ -509,9 +509,9 @@ fn refusals_say_what_was_tried() {
             vec![],
             403,
             denied,
-            "answered 403 (access_token_denied: not enough permissions): the token was sent as direktiv-token, Direktiv-Api-Key;",
+            "answered 403 (access_token_denied: not enough permissions): DIREKTIV_TOKEN was sent as direktiv-token, Direktiv-Api-Key;",
         ),
-        (vec![], 401, "", "answered 401: the token was sent as"),
+        (vec![], 401, "", "answered 401: DIREKTIV_TOKEN was sent as"),
         (vec![("DIREKTIV_AUTH", "bearer")], 401, "", "sent as Authorization;"),
         (
             vec![("DIREKTIV_TOKEN", "")],

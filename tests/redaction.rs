@@ -1,0 +1,518 @@
+//! No credential, and no form of one, in anything that the program prints or writes.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use sandbox::{Credentials, Fault, Options, Sandbox, Service};
+use serde_json::{Value, json};
+use support::{
+    Ran, Run, at_once, folder, gitlab_file, json_of, notify,
+    operations::{LOGIN, OPERATIONS, fail, prepared, ready, ready_with},
+};
+
+/// Characters that every encoding writes in its own way.
+const UGLY: &str = "s3cr\"t/+ü& <p@ss>'\\w0rd%";
+
+/// What each destination's credential is in.
+const SECRETS: &[(&str, Service, &str)] = &[
+    ("rely", Service::Rely, "RELY_API_TOKEN"),
+    ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
+    ("direktiv", Service::Direktiv, "DIREKTIV_TOKEN"),
+    ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
+    ("port", Service::Port, "PORT_CLIENT_SECRET"),
+];
+
+/// What services make of a secret that they echo, written without the program's own code.
+fn echoes(secret: &str) -> Vec<String> {
+    let percent = |keep: &str, lower: bool| -> String {
+        let encode = |byte: u8| match char::from(byte) {
+            character if character.is_ascii_alphanumeric() || keep.contains(character) => character.to_string(),
+            _ if lower => format!("%{byte:02x}"),
+            _ => format!("%{byte:02X}"),
+        };
+        secret.bytes().map(encode).collect()
+    };
+    let json = Value::from(secret).to_string();
+    let json = json[1..json.len() - 1].to_owned();
+    let ascii = |character: char| match character {
+        _ if character.is_ascii() => character.to_string(),
+        _ => format!("\\u{:04x}", u32::from(character)),
+    };
+    let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let mut forms = vec![
+        secret.to_owned(),
+        percent("-._~", false),
+        percent("-._~", true),
+        // Python's quote, JavaScript's encodeURIComponent and encodeURI, a form's.
+        percent("-._~/", false),
+        percent("-._~!*'()", false),
+        percent("-._~!*'();/?:@&=+$,#", false),
+        percent("-._*", false).replace("%20", "+"),
+        json.chars().map(ascii).collect(),
+        json.replace('/', "\\/"),
+        json,
+        hexadecimal.to_uppercase(),
+        hexadecimal,
+        BASE64_STANDARD.encode(secret),
+        BASE64_URL_SAFE_NO_PAD.encode(secret),
+        BASE64_STANDARD.encode(format!("user:{secret}x")),
+        BASE64_STANDARD.encode(format!("Bearer {secret}")),
+    ];
+    // PHP, Go, Python, Ruby and JavaScript differ in the quotes.
+    for quote in ["\"", "&quot;", "&#34;"] {
+        for apostrophe in ["'", "&#39;", "&#x27;", "&#039;", "&apos;"] {
+            forms.push(html.replace('"', quote).replace('\'', apostrophe));
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+/// What must not be found: every echo, and of those in base64 what does not depend on the neighbours.
+fn forms(secret: &str) -> Vec<String> {
+    let mut forms = echoes(secret);
+    for before in ["u", "us", "user:"] {
+        let text = format!("{before}{secret}xyz");
+        let (first, last) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
+        forms.push(BASE64_STANDARD.encode(&text)[first..last].to_owned());
+        forms.push(BASE64_URL_SAFE_NO_PAD.encode(&text)[first..last].to_owned());
+    }
+    forms
+}
+
+/// A run whose every trace is looked through.
+struct Watched {
+    run: Run,
+    folder: std::path::PathBuf,
+    secrets: Vec<String>,
+}
+
+/// Lets the credentials of a call not show up anywhere, at the most talkative level.
+fn watched(name: &str, run: Run) -> Watched {
+    let folder = folder(&format!("redaction-{name}").replace([':', '?', ' '], "-"));
+    let known = Credentials::default();
+    Watched {
+        run: run.var("NOTIFY_LOG", "debug").var("NOTIFY_OUTPUT_DIR", &folder),
+        folder,
+        secrets: vec![
+            known.rely_token,
+            known.cto_token,
+            known.direktiv_token,
+            known.aviator_token,
+            known.port_client_secret,
+            "glcbt-64_job-token-value".to_owned(),
+        ],
+    }
+}
+
+impl Watched {
+    /// Another secret not to show.
+    fn and(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
+    /// Runs it and looks through its outputs and its folder.
+    #[track_caller]
+    fn run(self) -> Ran {
+        let ran = self.run.run();
+        let mut traces = vec![
+            ("standard output".to_owned(), ran.stdout.clone()),
+            ("standard error".to_owned(), ran.stderr.clone()),
+        ];
+        collect(&self.folder, &mut traces);
+        for (place, text) in &traces {
+            for secret in &self.secrets {
+                for form in forms(secret) {
+                    assert!(form.len() > 5, "{form} would be found anywhere");
+                    assert!(
+                        !text.contains(&form),
+                        "{place} holds {form}, which is {secret}:\n{text}"
+                    );
+                }
+            }
+        }
+        ran
+    }
+}
+
+fn collect(folder: &Path, traces: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("the folder is there").flatten() {
+        let path = entry.path();
+        traces.push(("a file's name".to_owned(), path.display().to_string()));
+        if path.is_dir() {
+            collect(&path, traces);
+        } else {
+            let text = fs::read(&path).expect("a file can be read");
+            traces.push((path.display().to_string(), String::from_utf8_lossy(&text).into_owned()));
+        }
+    }
+}
+
+fn reply(code: u16, headers: &[(&str, &str)], body: &str) -> Fault {
+    Fault::Status {
+        code,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: body.to_owned(),
+    }
+}
+
+#[test]
+fn a_service_that_echoes_credentials_and_body_is_quoted_without_them() {
+    at_once(OPERATIONS.iter().copied(), |(operation, service)| {
+        let sandbox = ready();
+        fail(&sandbox, service, 9, &Fault::EchoSecrets);
+        watched(operation, prepared(&sandbox, &[operation]))
+            .run()
+            .exits(76)
+            .says("[hidden]");
+    });
+}
+
+#[test]
+fn a_login_that_echoes_its_credentials_is_quoted_without_them() {
+    let sandbox = ready();
+    sandbox.fail_on(Service::Port, LOGIN, 9, Fault::EchoSecrets);
+    watched("login", prepared(&sandbox, &["port"]))
+        .run()
+        .exits(76)
+        .says("[hidden]");
+}
+
+#[test]
+fn a_token_that_a_login_yields_is_hidden_too() {
+    let sandbox = ready();
+    let token = "eyJhbGciOi.JIUzI1NiJ9eyJ.zYW5kYm94";
+    let login = json!({"ok": true, "accessToken": token, "expiresIn": 10800, "tokenType": "Bearer"});
+    sandbox.fail_on(Service::Port, LOGIN, 9, reply(200, &[], &login.to_string()));
+    let echo = json!({"ok": false, "error": "no", "message": format!("bad token {token}")});
+    sandbox.fail_on(Service::Port, "/v1/blueprints", 9, reply(403, &[], &echo.to_string()));
+    watched("learned", prepared(&sandbox, &["port"]))
+        .and(token)
+        .run()
+        .exits(76);
+}
+
+#[test]
+fn every_form_in_every_part_of_a_refusal_is_hidden() {
+    // The header can't carry the ugliest; the body of the login can.
+    for secret in [UGLY.replace(['ü'], "u"), "plain-token-123456".to_owned()] {
+        at_once(echoes(&secret).into_iter().enumerate(), |(index, form)| {
+            let bodies = [
+                json!({"detail": form}).to_string(),
+                json!({"detail": [{"loc": ["body", form], "msg": form}]}).to_string(),
+                json!({"message": format!("before {form} after"), "error": {"code": form}}).to_string(),
+                format!("plain {form}"),
+                format!("<html><p>{form}</p>"),
+            ];
+            for (number, body) in bodies.iter().enumerate() {
+                let sandbox = Sandbox::start();
+                sandbox.fail(Service::Rely, 1, reply(400, &[], body));
+                let name = format!("form-{index}-{number}-{}", secret.len());
+                watched(&name, prepared(&sandbox, &["rely"]).var("RELY_API_TOKEN", &secret))
+                    .and(&secret)
+                    .run()
+                    .exits(76);
+            }
+        });
+    }
+}
+
+#[test]
+fn every_form_in_headers_that_are_shown_is_hidden() {
+    let secret = "plain-token/12+3456";
+    for (index, form) in echoes(secret).into_iter().enumerate() {
+        for (name, fault) in [
+            ("id", reply(400, &[("x-request-id", &form)], "{}")),
+            ("path", Fault::Redirect(format!("https://elsewhere.invalid/{form}/x"))),
+            (
+                "query",
+                Fault::Redirect(format!("https://elsewhere.invalid/?token={form}")),
+            ),
+            ("retry", reply(429, &[("retry-after", &form)], &form)),
+        ] {
+            let sandbox = Sandbox::start();
+            sandbox.fail(Service::Rely, 1, fault);
+            let run = prepared(&sandbox, &["rely"])
+                .var("RELY_API_TOKEN", secret)
+                .var("NOTIFY_ATTEMPTS", "1");
+            let ran = watched(&format!("header-{name}-{index}"), run).and(secret).run();
+            assert_ne!(ran.code, 0);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_token_is_hidden_as_well_as_a_right_one() {
+    for (destination, service, variable) in SECRETS {
+        let sandbox = ready();
+        sandbox.fail(*service, 9, Fault::EchoSecrets);
+        let run = prepared(&sandbox, &[destination]).var(variable, "not-the-right-token");
+        watched(&format!("wrong-{destination}"), run)
+            .and("not-the-right-token")
+            .run()
+            .exits(76)
+            .says("[hidden]");
+    }
+}
+
+#[test]
+fn what_is_read_is_written_without_credentials_and_stays_json() {
+    // A credential of digits alone comes back as a number, and one as the name of a field.
+    let digits = "9876543210123";
+    for (operation, service, wrap) in [
+        ("rely:get", Service::Rely, json!({"id": "x"})),
+        ("port:get", Service::Port, json!({"ok": true, "entity": {}})),
+        ("port:search", Service::Port, json!({"ok": true, "entities": []})),
+    ] {
+        let token = Credentials::default().rely_token;
+        let mut body = wrap;
+        body["token"] = json!(token);
+        body["deep"] = json!([{"as text": format!("Bearer {token}"), "number": 9_876_543_210_123_u64}]);
+        body[token.as_str()] = json!(BASE64_STANDARD.encode(&token));
+        let sandbox = ready();
+        fail(&sandbox, service, 1, &reply(200, &[], &body.to_string()));
+        let run = prepared(&sandbox, &[operation]).var("DEPLOY_PASSWORD", digits);
+        let watched = watched(&format!("read-{operation}"), run).and(digits);
+        let file = watched.folder.join(format!("{}.json", service.name()));
+        let ran = watched.run().exits(0);
+        for json in [ran.json(), json_of(&file)] {
+            assert_eq!(json["token"], "[hidden]", "{json}");
+            assert_eq!(json["deep"][0]["number"], "[hidden]", "{json}");
+        }
+    }
+}
+
+#[test]
+fn credentials_in_any_form_are_hidden_in_every_form() {
+    let sandbox = || {
+        let sandbox = Sandbox::start_with(Options {
+            credentials: Credentials {
+                rely_token: "rely-own-token-77".to_owned(),
+                ..Credentials::default()
+            },
+            ..Options::default()
+        });
+        sandbox.fail(Service::Rely, 9, Fault::EchoSecrets);
+        sandbox
+    };
+    let secret = "rely-own-token-77";
+    let folder = folder("redaction-given");
+    let encoded = format!("@b64@{}", BASE64_STANDARD.encode(secret));
+    let file = gitlab_file(&folder, "RELY_API_TOKEN", &format!("{secret}\n"));
+    let encoded_file = gitlab_file(&folder, "ENCODED", &encoded);
+    for (name, variable, value) in [
+        ("file", "RELY_API_TOKEN", file.as_str()),
+        ("named-file", "RELY_API_TOKEN_FILE", &file),
+        ("b64", "RELY_API_TOKEN", &encoded),
+        ("b64-file", "RELY_API_TOKEN", &encoded_file),
+    ] {
+        for arguments in [&["rely"][..], &["--dry-run", "rely"], &["explain", "rely"]] {
+            let sandbox = sandbox();
+            let run = prepared(&sandbox, arguments)
+                .without("RELY_API_TOKEN")
+                .var(variable, value);
+            watched(&format!("given-{name}-{}", arguments.len() + arguments[0].len()), run)
+                .and(secret)
+                .run();
+        }
+    }
+}
+
+#[test]
+fn the_credential_in_a_header_line_is_hidden_by_itself() {
+    let folder = folder("redaction-line");
+    let token = Credentials::default().direktiv_token;
+    let file = gitlab_file(&folder, "DIREKTIV_TOKEN", &token);
+    let encoded = format!("@b64@{}", BASE64_STANDARD.encode(&token));
+    for (index, line) in [
+        format!("direktiv-token: {token}"),
+        format!("Direktiv-Api-Key:{token}"),
+        format!("Authorization: Bearer {token}"),
+        format!("Direktiv-Api-Key: {file}"),
+        format!("Direktiv-Api-Key: {encoded}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for operation in ["direktiv", "direktiv:execute", "direktiv:broadcast"] {
+            let sandbox = ready();
+            sandbox.fail(Service::Direktiv, 9, Fault::EchoSecrets);
+            let run = prepared(&sandbox, &[operation])
+                .without("DIREKTIV_TOKEN")
+                .var("DIREKTIV_HEADER", &line);
+            watched(&format!("line-{index}-{operation}"), run)
+                .run()
+                .exits(76)
+                .says("[hidden]");
+        }
+    }
+}
+
+#[test]
+fn the_official_templates_token_is_hidden() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Cto, 9, Fault::EchoSecrets);
+    let run = prepared(&sandbox, &["cto"])
+        .without("CTOAI_EVENTS_API_TOKEN")
+        .var("TOKEN", "official-token-1234");
+    watched("official", run)
+        .and("official-token-1234")
+        .run()
+        .exits(76)
+        .says("[hidden]");
+}
+
+#[test]
+fn credentials_of_others_in_the_environment_are_hidden_too() {
+    // A commit's title, or a property, that holds the job's token; a registry's password; another destination's token.
+    let others = [
+        ("CI_JOB_TOKEN", "glcbt-64_job-token-value"),
+        ("CI_REGISTRY_PASSWORD", "registry-password-9"),
+        ("CI_DEPLOY_PASSWORD", "deploy-password-9"),
+        ("SOME_API_KEY", "another-tools-key-9"),
+        (
+            "CI_REPOSITORY_URL",
+            "https://gitlab-ci-token:64_x-y-z@gitlab.example.com/acme/shop.git",
+        ),
+    ];
+    for (name, secret) in others {
+        let sandbox = ready();
+        let run = prepared(&sandbox, &["rely", "cto", "port", "rely:get"])
+            .vars(others)
+            .var("EVENT_TITLE", format!("title with {secret} in it"))
+            .var("EVENT_PROPERTIES", json!({"key": secret}).to_string());
+        watched(&format!("others-{name}"), run).and(secret).run().exits(0);
+    }
+}
+
+#[test]
+fn a_dry_run_and_an_explanation_name_credentials_and_show_none() {
+    let all: Vec<&str> = OPERATIONS.iter().map(|(operation, _)| *operation).collect();
+    let sandbox = ready();
+    let run = prepared(&sandbox, &[&["--dry-run"], &all[..]].concat()).var("PORT_RUN_LOG", "a line");
+    let ran = watched("dry", run).run().exits(0);
+    for variable in [
+        "RELY_API_TOKEN",
+        "CTOAI_EVENTS_API_TOKEN",
+        "DIREKTIV_TOKEN",
+        "AVIATOR_API_TOKEN",
+        "PORT_CLIENT_ID",
+        "PORT_CLIENT_SECRET",
+        "PORT_ACCESS_TOKEN",
+    ] {
+        assert!(
+            ran.stdout.contains(&format!("${variable}")),
+            "{variable}: {}",
+            ran.stdout
+        );
+    }
+    assert!(!ran.stdout.contains(&Credentials::default().port_client_id));
+    let ran = watched("explained", prepared(&sandbox, &["explain"])).run().exits(0);
+    assert!(ran.stdout.contains("RELY_API_TOKEN"));
+    assert!(!ran.stdout.contains(&Credentials::default().port_client_id));
+}
+
+#[test]
+fn a_credential_where_a_destination_should_be_is_not_repeated() {
+    for secret in [UGLY, "plain-token-123456"] {
+        for argument in [
+            secret.to_owned(),
+            format!("rely:{secret}"),
+            format!("--{secret}"),
+            format!("--dry-run={secret}"),
+        ] {
+            let run = notify(&["cto", &argument]).var("RELY_API_TOKEN", secret);
+            watched("usage", run).and(secret).run().exits(2);
+        }
+        let run = notify(&[])
+            .var("NOTIFY_DESTINATIONS", secret)
+            .var("RELY_API_TOKEN", secret);
+        watched("usage", run).and(secret).run().exits(78);
+    }
+}
+
+#[test]
+fn a_credential_in_a_malformed_value_is_not_quoted() {
+    let secret = Credentials::default().rely_token;
+    for (name, value) in [
+        ("RELY_PROPERTIES", format!("{{\"token\": \"{secret}\"")),
+        ("RELY_PROPERTIES", secret.clone()),
+        ("RELY_API_URL", format!("https://{secret}@api.example.com")),
+        ("RELY_API_URL", secret.clone()),
+        ("RELY_BLUEPRINT", format!("Not A Blueprint {secret}")),
+        ("NOTIFY_TIMEOUT", secret.clone()),
+        ("NOTIFY_ON_ERROR", secret.clone()),
+        ("NOTIFY_ONLY", secret.clone()),
+        ("RELY_ENTITY_TITLE", format!("{{{{ {secret} }}}}")),
+        ("NOTIFY_CA_FILE", secret.clone()),
+    ] {
+        let sandbox = Sandbox::start();
+        let run = prepared(&sandbox, &["rely"]).var(name, value);
+        watched(&format!("malformed-{name}"), run).run().exits(78);
+    }
+}
+
+#[test]
+fn lines_of_a_long_secret_are_hidden_one_by_one() {
+    let secret = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----";
+    let sandbox = Sandbox::start();
+    sandbox.fail(
+        Service::Rely,
+        1,
+        reply(400, &[], r#"{"detail":"line hkiG9w0BAQEFAASC is bad"}"#),
+    );
+    let run = prepared(&sandbox, &["rely"]).var("DEPLOY_PRIVATE_KEY", secret);
+    watched("lines", run).and("hkiG9w0BAQEFAASC").run().exits(76);
+}
+
+#[test]
+fn a_long_message_is_cut_after_it_was_cleaned() {
+    // Cut before, a half of the secret would be left at the end.
+    for padding in 270..300 {
+        let secret = "plain-token-123456";
+        let sandbox = Sandbox::start();
+        let body = format!("{}{secret}", "x".repeat(padding));
+        sandbox.fail(Service::Rely, 1, reply(400, &[], &json!({"detail": body}).to_string()));
+        let run = prepared(&sandbox, &["rely"]).var("RELY_API_TOKEN", secret);
+        watched("cut", run).run().exits(76).hides("plain-tok");
+    }
+}
+
+#[test]
+fn a_word_that_is_no_credential_is_shown() {
+    // Hiding too much would hide the report.
+    let sandbox = ready();
+    sandbox.fail(
+        Service::Rely,
+        1,
+        reply(400, &[], r#"{"detail":"the title is true, deployment of main"}"#),
+    );
+    prepared(&sandbox, &["rely"])
+        .var("SKIP_TOKEN", "true")
+        .var("USE_SECRET", "main")
+        .run()
+        .exits(76)
+        .says("the title is true, deployment of main");
+}
+
+#[test]
+fn what_is_sent_is_not_cleaned() {
+    // The filter is for outputs: a service gets what the user wrote.
+    let sandbox = ready_with(Options::default());
+    prepared(&sandbox, &["cto"])
+        .var("EVENT_IMAGE", "glcbt-64_job-token-value")
+        .run()
+        .exits(0);
+    assert_eq!(
+        sandbox.state(Service::Cto)["events"][0]["image"],
+        "glcbt-64_job-token-value"
+    );
+}
