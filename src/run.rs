@@ -95,7 +95,7 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
         }
     };
     let folder = match &setting.policy.output_dir {
-        Some(path) if !dry_run => match OutputFolder::create(path, setting.console.redactor()) {
+        Some(path) if !dry_run => match OutputFolder::create(path, setting.job_id(), setting.console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);

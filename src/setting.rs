@@ -104,6 +104,11 @@ impl<'a> Setting<'a> {
         GitLab::of(self.environment, &self.gitlab, self.network.allows_http())
     }
 
+    /// The id of the job that this is, if it is one of GitLab's.
+    pub fn job_id(&self) -> Option<&str> {
+        self.environment.predefined("CI_JOB_ID")
+    }
+
     /// Where earlier attempts left their receipts, as artifacts name it.
     pub fn receipts_folder(&self) -> Option<PathBuf> {
         lookup::artifact_folder(self.environment, self.policy.output_dir.as_deref()?)

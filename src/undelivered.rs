@@ -210,7 +210,7 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
         }
     };
     let folder = match &setting.policy.output_dir {
-        Some(path) => match OutputFolder::create(path, console.redactor()) {
+        Some(path) => match OutputFolder::create(path, setting.job_id(), console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);

@@ -83,11 +83,9 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
 
 /// What a receipt says of this very event and this very operation.
 fn entries<'a>(receipt: &'a Value, target: &Target, event: &Event) -> impl Iterator<Item = &'a Value> {
-    let entries = receipt["destinations"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    entries.iter().filter(|entry| {
+    // Those of the job's last run, and of the runs before it.
+    let lists = [&receipt["destinations"], &receipt["earlier"]];
+    lists.into_iter().filter_map(Value::as_array).flatten().filter(|entry| {
         entry["destination"] == target.destination.name
             && entry["operation"] == target.operation.name
             && entry["event_id"].as_str() == event.known_id()

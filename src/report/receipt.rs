@@ -35,14 +35,18 @@ pub struct Receipt<'a> {
 pub struct OutputFolder {
     path: PathBuf,
     redactor: Redactor,
+    /// The job that this is, if it is one of GitLab's.
+    job: Option<String>,
+    /// What earlier runs of the same job have delivered, as their receipts say.
+    earlier: Vec<Value>,
 }
 
 impl OutputFolder {
-    /// Makes the folder, before anything is sent.
+    /// Makes the folder, before anything is sent. `job` is the id of the job that this is, if it is one.
     ///
     /// # Errors
     /// It can't be made, or nothing can be written there.
-    pub fn create(path: &str, redactor: &Redactor) -> Result<Self, Problem> {
+    pub fn create(path: &str, job: Option<&str>, redactor: &Redactor) -> Result<Self, Problem> {
         let fail = |error: io::Error| {
             Problem::new(
                 "NOTIFY_OUTPUT_DIR",
@@ -51,11 +55,20 @@ impl OutputFolder {
         };
         fs::create_dir_all(path).map_err(fail)?;
         open(Path::new(path), 0o777);
-        // What an earlier job left here came along with its artifacts, and is not this job's.
-        let _ = fs::remove_file(Path::new(path).join("receipt.json"));
+        let receipt = Path::new(path).join("receipt.json");
+        let earlier = match job.and_then(|job| earlier(&receipt, job)) {
+            Some(earlier) => earlier,
+            None => {
+                // What an earlier job left here came along with its artifacts, and is not this job's.
+                let _ = fs::remove_file(&receipt);
+                Vec::new()
+            }
+        };
         let folder = Self {
             path: path.into(),
             redactor: redactor.clone(),
+            job: job.map(str::to_owned),
+            earlier,
         };
         folder.write("receipt.env", "").map_err(fail)?;
         Ok(folder)
@@ -66,7 +79,10 @@ impl OutputFolder {
     /// # Errors
     /// A file can't be written.
     pub fn write_receipts(&self, event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> io::Result<()> {
-        let receipt = self.redactor.json(&receipt(event, receipts, exit_code));
+        let mut receipt = receipt(event, receipts, exit_code);
+        receipt["job_id"] = self.job.as_deref().into();
+        receipt["earlier"] = self.earlier.as_slice().into();
+        let receipt = self.redactor.json(&receipt);
         self.write("receipt.json", &format!("{receipt:#}\n"))?;
         self.write("receipt.env", &self.redactor.text(&dotenv(event, receipts)))?;
         let mut taken: Vec<&str> = Vec::new();
@@ -131,6 +147,24 @@ impl OutputFolder {
 /// our image nor the user's has to run as root. What is not ours is as it is.
 fn open(path: &Path, mode: u32) {
     let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+}
+
+/// What a receipt of the same job says was delivered before: a job may report more than one event, and when it is run
+/// again, none of them may be sent twice.
+fn earlier(receipt: &Path, job: &str) -> Option<Vec<Value>> {
+    let receipt: Value = serde_json::from_str(&fs::read_to_string(receipt).ok()?).ok()?;
+    if receipt["job_id"] != job {
+        return None;
+    }
+    let lists = [&receipt["earlier"], &receipt["destinations"]];
+    Some(
+        lists
+            .into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+            .cloned()
+            .collect(),
+    )
 }
 
 fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value {
