@@ -443,6 +443,41 @@ fn a_policy_that_ignores_failures_says_nothing_by_the_jobs_good_end() {
 }
 
 #[test]
+fn a_job_that_reports_several_events_repeats_none_of_them() {
+    let sandbox = Sandbox::start();
+    let folder = folder("once-several");
+    let environments = ["staging", "production", "demo"];
+    let run_all = |id: u64, expected: [&str; 3]| {
+        for (environment, expected) in environments.iter().zip(expected) {
+            in_job(&["cto"], &sandbox)
+                .var("EVENT_ACTION", "success")
+                .var("EVENT_ENVIRONMENT", environment)
+                .var("CI_JOB_ID", id.to_string())
+                .var("CI_PROJECT_DIR", &folder)
+                .var("NOTIFY_OUTPUT_DIR", folder.join("receipts"))
+                .var("NOTIFY_ATTEMPTS", "1")
+                .run()
+                .says(expected);
+        }
+    };
+    let running = |id: u64| json!({"id": id, "name": "notify", "status": "running"});
+    let left = |id: u64| {
+        let receipt = json_of(&folder.join("receipts/receipt.json"));
+        json!({"id": id, "name": "notify", "status": "failed", "artifacts": {"receipts/receipt.json": receipt}})
+    };
+    seed_only(&sandbox, &[running(OWN)]);
+    sandbox.fail(Service::Cto, 1, Fault::status(403));
+    run_all(OWN, ["1 rejected", "1 sent", "1 sent"]);
+    let first = left(OWN);
+    // The runner's folder may still be there: what another job has left in it is not this job's.
+    seed_only(&sandbox, &[first.clone(), running(OWN + 1)]);
+    run_all(OWN + 1, ["1 sent", "1 skipped", "1 skipped"]);
+    seed_only(&sandbox, &[first, left(OWN + 1), running(OWN + 2)]);
+    run_all(OWN + 2, ["1 skipped", "1 skipped", "1 skipped"]);
+    assert_eq!(cto_actions(&sandbox).len(), 3);
+}
+
+#[test]
 fn jobs_of_other_names_and_later_ones_are_no_earlier_attempts() {
     let mut job = Notify::new("names", &["cto"]).var("EVENT_ACTION", "success");
     let receipt = json!({"destinations": [{

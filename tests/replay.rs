@@ -743,10 +743,15 @@ fn a_bad_file_is_named_and_the_others_are_delivered() {
 #[test]
 fn a_path_that_is_missing_is_a_mistake_of_the_command_line() {
     let sandbox = Sandbox::start();
-    replay(&[Path::new("/nonexistent/undelivered")], &sandbox)
+    replay(&[Path::new("/nonexistent/receipts")], &sandbox)
         .run()
         .exits(2)
-        .says("there is no file or folder /nonexistent/undelivered");
+        .says("there is no file or folder /nonexistent/receipts");
+    // But a run that has lost nothing leaves no such folder.
+    replay(&[Path::new("/nonexistent/undelivered")], &sandbox)
+        .run()
+        .exits(0)
+        .says("there is nothing to replay");
     replay(&[], &sandbox)
         .run()
         .exits(2)
