@@ -318,7 +318,24 @@ impl Round {
             match once::decide(&attempts, target, event, setting.policy.on_error) {
                 Decision::Send => {}
                 Decision::SendUnsure(why) => console.info(&format!("  {:<18} {why}", target.label())),
-                Decision::Skip(why) => *plan = Ok(Plan::skip(why)),
+                Decision::Skip(why) => {
+                    *plan = Ok(Plan::skip(why));
+                    continue;
+                }
+            }
+            let done = once::done(&attempts, target, event);
+            if !done.is_empty() {
+                let rest = setting
+                    .environment
+                    .with_kept(BTreeMap::new(), |name| done.contains(&name));
+                let reader = Reader {
+                    environment: &rest,
+                    ..setting.reader(target)
+                };
+                *plan = self::plan(setting, target, event, &reader, false).map(|mut plan| {
+                    plan.settled.extend(done.iter().map(|name| (*name, String::new())));
+                    plan
+                });
             }
         }
     }

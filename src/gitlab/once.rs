@@ -81,6 +81,19 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
     ))
 }
 
+/// The variables of which earlier attempts left nothing to do, although the rest failed.
+pub fn done(attempts: &[Attempt], target: &Target, event: &Event) -> Vec<&'static str> {
+    let receipts = attempts.iter().filter_map(|attempt| attempt.receipt.as_ref());
+    let entries = receipts.flat_map(|receipt| entries(receipt, target, event));
+    let lists = entries.filter_map(|entry| entry["done"].as_array());
+    let names: Vec<&Value> = lists.flatten().collect();
+    let declared = target.destination.variables.iter().copied().flatten();
+    declared
+        .map(|variable| variable.name)
+        .filter(|name| names.iter().any(|done| *done == name))
+        .collect()
+}
+
 /// What a receipt says of this very event and this very operation.
 fn entries<'a>(receipt: &'a Value, target: &Target, event: &Event) -> impl Iterator<Item = &'a Value> {
     // Those of the job's last run, and of the runs before it.

@@ -56,19 +56,16 @@ impl OutputFolder {
         fs::create_dir_all(path).map_err(fail)?;
         open(Path::new(path), 0o777);
         let receipt = Path::new(path).join("receipt.json");
-        let earlier = match job.and_then(|job| earlier(&receipt, job)) {
-            Some(earlier) => earlier,
-            None => {
-                // What an earlier job left here came along with its artifacts, and is not this job's.
-                let _ = fs::remove_file(&receipt);
-                Vec::new()
-            }
-        };
+        let earlier = job.and_then(|job| earlier(&receipt, job));
+        if earlier.is_none() {
+            // What an earlier job left here came along with its artifacts, and is not this job's.
+            let _ = fs::remove_file(&receipt);
+        }
         let folder = Self {
             path: path.into(),
             redactor: redactor.clone(),
             job: job.map(str::to_owned),
-            earlier,
+            earlier: earlier.unwrap_or_default(),
         };
         folder.write("receipt.env", "").map_err(fail)?;
         Ok(folder)
@@ -188,6 +185,7 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
                 "event_id": event.and_then(Event::known_id),
                 "action": event.and_then(Event::known_action),
                 "occasion": event.map(Event::occasion),
+                "done": done(outcome),
             })
         })
         .collect();
@@ -198,6 +196,12 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
         "event": event.map(Event::to_json),
         "destinations": destinations,
     })
+}
+
+/// The variables of which nothing is left to do, although the rest failed.
+fn done(outcome: &Outcome) -> Vec<&str> {
+    let settled = outcome.settled.iter().filter(|(_, value)| value.is_empty());
+    settled.map(|(name, _)| *name).collect()
 }
 
 /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits.
