@@ -443,6 +443,26 @@ fn a_policy_that_ignores_failures_says_nothing_by_the_jobs_good_end() {
 }
 
 #[test]
+fn a_run_whose_log_got_through_is_only_updated_by_the_next_attempt() {
+    let mut job = Notify::new("log", &["port:run-update"])
+        .var("EVENT_ACTION", "success")
+        .var("PORT_RUN_ID", "r_1")
+        .var("PORT_RUN_LOG", "deployed");
+    job.sandbox.seed(Service::Port, json!({"runs": {"r_1": {}}}));
+    job.sandbox.fail_on(Service::Port, "PATCH /", 2, Fault::status(503));
+    job.attempt().exits(75);
+    job.attempt().exits(75);
+    assert_eq!(
+        job.attempts[1]["artifacts"]["receipts/receipt.json"]["destinations"][0]["done"],
+        json!(["PORT_RUN_LOG"])
+    );
+    job.attempt().exits(0).says("1 sent");
+    let state = job.sandbox.state(Service::Port);
+    assert_eq!(state["runs"]["r_1"]["status"], "SUCCESS");
+    assert_eq!(state["logs"]["r_1"].as_array().map(Vec::len), Some(1), "{state}");
+}
+
+#[test]
 fn a_job_that_reports_several_events_repeats_none_of_them() {
     let sandbox = Sandbox::start();
     let folder = folder("once-several");
