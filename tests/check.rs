@@ -154,7 +154,7 @@ const WRONG: &[Row] = &[
         76,
         &[
             "rejected (HTTP 403",
-            "the token was sent as direktiv-token, Direktiv-Api-Key; check it",
+            "DIREKTIV_TOKEN was sent as direktiv-token, Direktiv-Api-Key; check it",
         ],
     ),
     (
@@ -312,7 +312,7 @@ fn a_permission_that_is_missing_is_named() {
         .exits(76)
         .says("HTTP 403")
         .says("not enough permissions")
-        .says("check it and its permissions");
+        .says("DIREKTIV_TOKEN was sent as direktiv-token, Direktiv-Api-Key; check it and its permissions");
     only_reads(&sandbox);
 }
 
