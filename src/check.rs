@@ -54,8 +54,16 @@ async fn check_all(mut setting: Setting<'_>, named: Vec<Target>) -> u8 {
     let to_gitlab = clients.to_gitlab(&console, limits);
     let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
     let mut classes = Vec::new();
+    let (place, now) = setting.context.place_and_time();
+    let changes = lookup.changes(place.as_deref(), &now).await;
+    let changes_line = match &changes {
+        Ok(_) => "ok: changes.* can be had".to_owned(),
+        Err(why) => format!("not readable, so changes.* are absent: {why}"),
+    };
+    setting.context.changed(changes);
     let needs_gitlab = needs_gitlab(&mut setting, &targets);
     classes.extend(check_gitlab(&setting, &lookup, needs_gitlab).await);
+    console.info(&format!("  {:<18} {changes_line}", "GitLab deployments"));
     let event = match setting.context.event() {
         Ok(event) => Some(event),
         Err(of_event) => {
@@ -136,11 +144,11 @@ fn needs_gitlab(setting: &mut Setting, targets: &[Target]) -> bool {
     asked
 }
 
-/// What GitLab's API shows to this job. Only what a run would need is a failure.
+/// What GitLab's API shows of the jobs. Only what a run would need is a failure.
 async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: bool) -> Option<Class> {
     let console = &setting.console;
     let jobs = lookup.outcome().await;
-    let class = match &jobs {
+    match &jobs {
         Told::Unknown(why) if is_needed => {
             console.line(&format!(
                 "  {:<18} {}: EVENT_ACTION is auto, and {why}",
@@ -165,16 +173,7 @@ async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: boo
             None
         }
         Told::NotAsked => None,
-    };
-    let (environment, now) = setting.context.place_and_time();
-    match lookup.changes(environment.as_deref(), &now).await {
-        Ok(_) => console.info(&format!("  {:<18} ok: changes.* can be had", "GitLab deployments")),
-        Err(why) => console.info(&format!(
-            "  {:<18} not readable, so changes.* are absent: {why}",
-            "GitLab deployments"
-        )),
     }
-    class
 }
 
 /// The reads that tell whether `target` can be reached.

@@ -210,6 +210,18 @@ impl Event {
         self.action_source == FROM_VARIABLE
     }
 
+    /// What tells two events of the same id and action apart that are about two runs of the deploy job: a second
+    /// failure is as much news as the first was.
+    pub fn occasion(&self) -> Value {
+        let is_final = self.action.as_ref().is_ok_and(Action::is_final);
+        json!({
+            "attempt": self.attempt,
+            "started_at": self.started_at,
+            // Of a pipeline that goes on, it is whichever job is not done yet.
+            "job_url": self.job_url.as_ref().filter(|_| is_final),
+        })
+    }
+
     /// The id under which everything about this deployment is reported.
     ///
     /// # Errors

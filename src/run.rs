@@ -95,7 +95,7 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
         }
     };
     let folder = match &setting.policy.output_dir {
-        Some(path) if !dry_run => match OutputFolder::create(path, setting.console.redactor()) {
+        Some(path) if !dry_run => match OutputFolder::create(path, setting.job_id(), setting.console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);
@@ -205,12 +205,12 @@ impl Clients {
         }
     }
 
-    /// What asks GitLab.
+    /// What asks GitLab: within half of the time, so that a GitLab that hangs holds up no event.
     pub fn to_gitlab<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
         Courier {
             client: &self.gitlab,
             console,
-            limits,
+            limits: limits.of_questions(),
         }
     }
 }
@@ -318,7 +318,24 @@ impl Round {
             match once::decide(&attempts, target, event, setting.policy.on_error) {
                 Decision::Send => {}
                 Decision::SendUnsure(why) => console.info(&format!("  {:<18} {why}", target.label())),
-                Decision::Skip(why) => *plan = Ok(Plan::skip(why)),
+                Decision::Skip(why) => {
+                    *plan = Ok(Plan::skip(why));
+                    continue;
+                }
+            }
+            let done = once::done(&attempts, target, event);
+            if !done.is_empty() {
+                let rest = setting
+                    .environment
+                    .with_kept(BTreeMap::new(), |name| done.contains(&name));
+                let reader = Reader {
+                    environment: &rest,
+                    ..setting.reader(target)
+                };
+                *plan = self::plan(setting, target, event, &reader, false).map(|mut plan| {
+                    plan.settled.extend(done.iter().map(|name| (*name, String::new())));
+                    plan
+                });
             }
         }
     }

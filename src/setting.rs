@@ -90,6 +90,7 @@ impl<'a> Setting<'a> {
         Limits {
             deadline: Instant::now() + self.policy.timeout.0,
             budget: self.policy.timeout.0,
+            budget_is: "of NOTIFY_TIMEOUT",
             attempt: self.policy.attempt_timeout.0,
             attempts: self.policy.attempts.0,
         }
@@ -103,6 +104,11 @@ impl<'a> Setting<'a> {
         GitLab::of(self.environment, &self.gitlab, self.network.allows_http())
     }
 
+    /// The id of the job that this is, if it is one of GitLab's.
+    pub fn job_id(&self) -> Option<&str> {
+        self.environment.predefined("CI_JOB_ID")
+    }
+
     /// Where earlier attempts left their receipts, as artifacts name it.
     pub fn receipts_folder(&self) -> Option<PathBuf> {
         lookup::artifact_folder(self.environment, self.policy.output_dir.as_deref()?)
@@ -113,7 +119,10 @@ impl<'a> Setting<'a> {
         declared()
             .filter(|variable| !variable.is_secret())
             .filter_map(|variable| self.environment.find(variable.name, true).ok()?)
-            .any(|found| found.value.contains("{{") && found.value.contains("changes"))
+            .any(|found| {
+                let mut expressions = found.value.split("{{").skip(1);
+                expressions.any(|rest| rest.split("}}").next().is_some_and(|inside| inside.contains("changes")))
+            })
     }
 
     /// The reader for `target`'s variables.

@@ -81,11 +81,11 @@ impl Undelivered {
         }
     }
 
-    /// A name that sorts by time, and is the same for the same delivery.
+    /// A name that sorts by time, without its ending.
     pub fn file_name(&self) -> String {
         let time = self.event.time.replace(':', "");
         let label = self.target.label().replace(':', "-");
-        format!("{time}-{label}.json")
+        format!("{time}-{label}")
     }
 
     /// The file's content.
@@ -210,7 +210,7 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
         }
     };
     let folder = match &setting.policy.output_dir {
-        Some(path) => match OutputFolder::create(path, console.redactor()) {
+        Some(path) => match OutputFolder::create(path, setting.job_id(), console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);
@@ -226,20 +226,7 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     let courier = clients.to_services(console, limits);
     let to_gitlab = clients.to_gitlab(console, limits);
     let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
-    let is_once = files
-        .iter()
-        .any(|(_, undelivered)| undelivered.target.operation.is_once);
-    let attempts = if is_once && setting.gitlab_api().is_ok() {
-        lookup
-            .attempts(setting.receipts_folder().as_deref())
-            .await
-            .unwrap_or_else(|why| {
-                console.info(&format!("  {:<18} {}: {why}", "GitLab", run::CANT_KNOW));
-                Vec::new()
-            })
-    } else {
-        Vec::new()
-    };
+    let attempts = attempts(setting, &lookup, &files).await;
     let mut results = Vec::new();
     let mut events = Vec::new();
     for (path, undelivered) in files {
@@ -297,6 +284,23 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
         worst,
         &run::tally(&results),
     ))
+}
+
+/// What earlier attempts of this replay have delivered, where that matters and can be known.
+async fn attempts(setting: &Setting<'_>, lookup: &Lookup<'_>, files: &[(PathBuf, Undelivered)]) -> Vec<Attempt> {
+    let is_once = |(_, undelivered): &(PathBuf, Undelivered)| undelivered.target.operation.is_once;
+    if !files.iter().any(is_once) || setting.gitlab_api().is_err() {
+        return Vec::new();
+    }
+    match lookup.attempts(setting.receipts_folder().as_deref()).await {
+        Ok(attempts) => attempts,
+        Err(why) => {
+            setting
+                .console
+                .info(&format!("  {:<18} {}: {why}", "GitLab", run::CANT_KNOW));
+            Vec::new()
+        }
+    }
 }
 
 /// The files that `paths` name: themselves, and the JSON files in folders, by name.

@@ -35,10 +35,25 @@ pub struct Limits {
     pub deadline: Instant,
     /// The same as a length, for messages.
     pub budget: Duration,
+    /// What that length is, for messages.
+    pub budget_is: &'static str,
     /// Time for one attempt.
     pub attempt: Duration,
     /// Attempts at one request.
     pub attempts: u32,
+}
+
+impl Limits {
+    /// The limits of questions, which must leave time for the delivery that they precede.
+    pub fn of_questions(self) -> Self {
+        let half = self.budget / 2;
+        Self {
+            deadline: self.deadline.checked_sub(half).unwrap_or(self.deadline),
+            budget: half,
+            budget_is: "that GitLab gets of NOTIFY_TIMEOUT",
+            ..self
+        }
+    }
 }
 
 /// How a plan ended.
@@ -346,7 +361,9 @@ impl Trip<'_> {
 
     /// After a failure: the step that comes next, when its pause is over, or the end.
     async fn again(&mut self, step: &Step, ambiguous: bool, wait: Option<Duration>, why: &str) -> Result<Step, Ended> {
-        self.is_ambiguous = ambiguous && step.request.method != Method::Get;
+        // What may be repeated freely leaves nothing in doubt: it can simply be sent again.
+        let is_repeatable = matches!(step.repeat, Repeat::Freely) || step.request.method == Method::Get;
+        self.is_ambiguous = ambiguous && !is_repeatable;
         let next = match &step.repeat {
             Repeat::Unprocessed(_) if ambiguous => {
                 return Err(Ended(
@@ -459,7 +476,7 @@ impl Trip<'_> {
         let budget = self.courier.limits.budget.as_secs_f64();
         Ended(
             Class::Unavailable,
-            format!("{why}; the {budget} s of NOTIFY_TIMEOUT are over"),
+            format!("{why}; the {budget} s {} are over", self.courier.limits.budget_is),
         )
     }
 

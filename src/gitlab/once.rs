@@ -29,24 +29,47 @@ pub enum Decision {
 /// they are the same job.
 pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: OnError) -> Decision {
     let mut unsure = Vec::new();
+    let mut lost = Vec::new();
     for Attempt { job, receipt } in attempts {
         match receipt {
             Some(receipt) => {
-                if is_delivered(receipt, target, event) {
-                    return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
+                for entry in entries(receipt, target, event) {
+                    if entry["class"] == Class::Sent.word() {
+                        return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
+                    }
+                    if entry["class"] == Class::Unavailable.word() && entry["accepted"] == true {
+                        return Decision::Skip(format!(
+                            "job {}, an earlier attempt, has sent it and it was accepted; how it ended was not seen",
+                            job.id
+                        ));
+                    }
+                    if entry["ambiguous"] == true {
+                        lost.push(job.id.to_string());
+                    }
                 }
             }
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
             None if job.status == Status::Success && on_error != OnError::Ignore && !target.is_optional => {
-                if is_same_truth(job, event) {
-                    return Decision::Skip(format!(
-                        "job {}, an earlier attempt, ended well and so has sent it",
-                        job.id
-                    ));
+                match is_same_truth(job, event) {
+                    Some(true) => {
+                        return Decision::Skip(format!(
+                            "job {}, an earlier attempt, ended well and so has sent it",
+                            job.id
+                        ));
+                    }
+                    Some(false) => {}
+                    None => unsure.push(job.id.to_string()),
                 }
             }
             None => unsure.push(job.id.to_string()),
         }
+    }
+    if !lost.is_empty() {
+        return Decision::SendUnsure(format!(
+            "an earlier attempt (job {}) sent it and saw no answer, so it can't be known whether it was processed: it is \
+             sent again",
+            lost.join(", ")
+        ));
     }
     if unsure.is_empty() {
         return Decision::Send;
@@ -58,30 +81,42 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
     ))
 }
 
-/// Whether a receipt says that this very event reached this very operation.
-fn is_delivered(receipt: &Value, target: &Target, event: &Event) -> bool {
-    let (id, action) = (event.known_id(), event.known_action());
-    receipt["destinations"].as_array().is_some_and(|entries| {
-        entries.iter().any(|entry| {
-            entry["destination"] == target.destination.name
-                && entry["operation"] == target.operation.name
-                && entry["class"] == Class::Sent.word()
-                && entry["event_id"].as_str() == id
-                && entry["event_name"].as_str() == Some(&event.name)
-                && entry["action"].as_str() == action
-        })
+/// The variables of which earlier attempts left nothing to do, although the rest failed.
+pub fn done(attempts: &[Attempt], target: &Target, event: &Event) -> Vec<&'static str> {
+    let receipts = attempts.iter().filter_map(|attempt| attempt.receipt.as_ref());
+    let entries = receipts.flat_map(|receipt| entries(receipt, target, event));
+    let lists = entries.filter_map(|entry| entry["done"].as_array());
+    let names: Vec<&Value> = lists.flatten().collect();
+    let declared = target.destination.variables.iter().copied().flatten();
+    declared
+        .map(|variable| variable.name)
+        .filter(|name| names.iter().any(|done| *done == name))
+        .collect()
+}
+
+/// What a receipt says of this very event and this very operation.
+fn entries<'a>(receipt: &'a Value, target: &Target, event: &Event) -> impl Iterator<Item = &'a Value> {
+    // Those of the job's last run, and of the runs before it.
+    let lists = [&receipt["destinations"], &receipt["earlier"]];
+    lists.into_iter().filter_map(Value::as_array).flatten().filter(|entry| {
+        entry["destination"] == target.destination.name
+            && entry["operation"] == target.operation.name
+            && entry["event_id"].as_str() == event.known_id()
+            && entry["event_name"].as_str() == Some(&event.name)
+            && entry["action"].as_str() == event.known_action()
+            && (event.action_is_given() || entry["occasion"] == event.occasion())
     })
 }
 
-/// Whether what an attempt reported is what is to be reported now. With an action that is fixed by a variable it is;
-/// an action that was found out may have changed since, if the watched job has ended since.
-fn is_same_truth(attempt: &Job, event: &Event) -> bool {
+/// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
+/// is fixed by a variable it is; an action that was found out may have changed since, if the watched job has ended since.
+fn is_same_truth(attempt: &Job, event: &Event) -> Option<bool> {
     if event.action_is_given() {
-        return true;
+        return Some(true);
     }
-    let started = attempt.started_at.as_deref().and_then(parse);
-    let ended = event.finished_at.as_deref().and_then(parse);
-    matches!((started, ended), (Some(started), Some(ended)) if ended <= started)
+    let started = attempt.started_at.as_deref().and_then(parse)?;
+    let ended = event.finished_at.as_deref().and_then(parse)?;
+    Some(ended <= started)
 }
 
 #[cfg(test)]
@@ -109,6 +144,13 @@ mod tests {
         json!({"destinations": [{
             "destination": "cto", "operation": "event", "class": class, "event_id": "shop-1",
             "event_name": "deployment", "action": action,
+        }]})
+    }
+
+    fn occasion(event: &Event) -> Value {
+        json!({"destinations": [{
+            "destination": "cto", "operation": "event", "class": "sent", "event_id": "shop-1",
+            "event_name": "deployment", "action": event.known_action(), "occasion": event.occasion(),
         }]})
     }
 
@@ -144,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn a_second_run_of_the_deploy_job_is_another_occasion() {
+        let first = event("failure", FOUND, None);
+        let mut second = event("failure", FOUND, None);
+        let sent = [attempt(1, "success", Some(occasion(&first)))];
+        assert!(matches!(decision(&sent, &first), Decision::Skip(_)));
+        second.attempt = 2;
+        assert_eq!(decision(&sent, &second), Decision::Send);
+        let mut given = event("failure", GIVEN, None);
+        given.attempt = 2;
+        assert!(
+            matches!(decision(&sent, &given), Decision::Skip(_)),
+            "what is given is the same however often the job ran"
+        );
+    }
+
+    #[test]
     fn without_receipts_a_good_end_tells() {
         let ended = [attempt(1, "success", None)];
         assert!(matches!(
@@ -157,6 +215,8 @@ mod tests {
         );
         let since = event("success", FOUND, Some("2025-03-01T10:09:00Z"));
         assert_eq!(decision(&ended, &since), Decision::Send, "the deploy job was run again");
+        let unfinished = event("progressing", FOUND, None);
+        assert!(matches!(decision(&ended, &unfinished), Decision::SendUnsure(_)));
     }
 
     #[test]

@@ -35,14 +35,18 @@ pub struct Receipt<'a> {
 pub struct OutputFolder {
     path: PathBuf,
     redactor: Redactor,
+    /// The job that this is, if it is one of GitLab's.
+    job: Option<String>,
+    /// What earlier runs of the same job have delivered, as their receipts say.
+    earlier: Vec<Value>,
 }
 
 impl OutputFolder {
-    /// Makes the folder, before anything is sent.
+    /// Makes the folder, before anything is sent. `job` is the id of the job that this is, if it is one.
     ///
     /// # Errors
     /// It can't be made, or nothing can be written there.
-    pub fn create(path: &str, redactor: &Redactor) -> Result<Self, Problem> {
+    pub fn create(path: &str, job: Option<&str>, redactor: &Redactor) -> Result<Self, Problem> {
         let fail = |error: io::Error| {
             Problem::new(
                 "NOTIFY_OUTPUT_DIR",
@@ -51,11 +55,17 @@ impl OutputFolder {
         };
         fs::create_dir_all(path).map_err(fail)?;
         open(Path::new(path), 0o777);
-        // What an earlier job left here came along with its artifacts, and is not this job's.
-        let _ = fs::remove_file(Path::new(path).join("receipt.json"));
+        let receipt = Path::new(path).join("receipt.json");
+        let earlier = job.and_then(|job| earlier(&receipt, job));
+        if earlier.is_none() {
+            // What an earlier job left here came along with its artifacts, and is not this job's.
+            let _ = fs::remove_file(&receipt);
+        }
         let folder = Self {
             path: path.into(),
             redactor: redactor.clone(),
+            job: job.map(str::to_owned),
+            earlier: earlier.unwrap_or_default(),
         };
         folder.write("receipt.env", "").map_err(fail)?;
         Ok(folder)
@@ -66,7 +76,10 @@ impl OutputFolder {
     /// # Errors
     /// A file can't be written.
     pub fn write_receipts(&self, event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> io::Result<()> {
-        let receipt = self.redactor.json(&receipt(event, receipts, exit_code));
+        let mut receipt = receipt(event, receipts, exit_code);
+        receipt["job_id"] = self.job.as_deref().into();
+        receipt["earlier"] = self.earlier.as_slice().into();
+        let receipt = self.redactor.json(&receipt);
         self.write("receipt.json", &format!("{receipt:#}\n"))?;
         self.write("receipt.env", &self.redactor.text(&dotenv(event, receipts)))?;
         let mut taken: Vec<&str> = Vec::new();
@@ -85,7 +98,8 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// Keeps what could not be delivered, and tells where.
+    /// Keeps what could not be delivered, and tells where. `name` gets a number if it is taken: a job may report
+    /// several events within a second, and none of them may be lost.
     ///
     /// # Errors
     /// It can't be written.
@@ -93,10 +107,24 @@ impl OutputFolder {
         let folder = self.path.join("undelivered");
         fs::create_dir_all(&folder)?;
         open(&folder, 0o777);
-        let path = folder.join(name);
-        fs::write(&path, format!("{:#}\n", self.redactor.json(content)))?;
-        open(&path, 0o666);
-        Ok(path.display().to_string())
+        let text = format!("{:#}\n", self.redactor.json(content));
+        let mut number = 1_u32;
+        loop {
+            // Behind the first in every order, so that they are replayed as they came.
+            let path = match number {
+                1 => folder.join(format!("{name}.json")),
+                _ => folder.join(format!("{name}_{number:04}.json")),
+            };
+            match fs::File::create_new(&path) {
+                Ok(mut file) => {
+                    io::Write::write_all(&mut file, text.as_bytes())?;
+                    open(&path, 0o666);
+                    return Ok(path.display().to_string());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
@@ -118,6 +146,24 @@ fn open(path: &Path, mode: u32) {
     let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
 }
 
+/// What a receipt of the same job says was delivered before: a job may report more than one event, and when it is run
+/// again, none of them may be sent twice.
+fn earlier(receipt: &Path, job: &str) -> Option<Vec<Value>> {
+    let receipt: Value = serde_json::from_str(&fs::read_to_string(receipt).ok()?).ok()?;
+    if receipt["job_id"] != job {
+        return None;
+    }
+    let lists = [&receipt["earlier"], &receipt["destinations"]];
+    Some(
+        lists
+            .into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+            .cloned()
+            .collect(),
+    )
+}
+
 fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value {
     let destinations: Vec<Value> = receipts
         .iter()
@@ -130,12 +176,16 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
                 "detail": outcome.detail,
                 "identifier": outcome.identifier,
                 "status": outcome.status,
+                "accepted": outcome.is_accepted,
+                "ambiguous": outcome.is_ambiguous,
                 "attempts": outcome.attempts,
                 "milliseconds": u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
                 "request_id": outcome.request_id,
                 "event_name": event.map(|event| &event.name),
                 "event_id": event.and_then(Event::known_id),
                 "action": event.and_then(Event::known_action),
+                "occasion": event.map(Event::occasion),
+                "done": done(outcome),
             })
         })
         .collect();
@@ -146,6 +196,12 @@ fn receipt(event: Option<&Event>, receipts: &[Receipt], exit_code: u8) -> Value 
         "event": event.map(Event::to_json),
         "destinations": destinations,
     })
+}
+
+/// The variables of which nothing is left to do, although the rest failed.
+fn done(outcome: &Outcome) -> Vec<&str> {
+    let settled = outcome.settled.iter().filter(|(_, value)| value.is_empty());
+    settled.map(|(name, _)| *name).collect()
 }
 
 /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits.

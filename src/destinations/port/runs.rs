@@ -108,6 +108,7 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
             .api
             .send(Method::Patch, &path, &Value::Object(changes), "PORT_RUN_SUMMARY")?;
         let is_end = status.is_some();
+        let is_replay = job.order.is_replay;
         steps.push(Step::new("update run", request, move |reply, sent| {
             // Port takes no update of a run that has ended: here, by an attempt of our own whose reply was lost
             // (vendors/port.md 6). The code is not certain; that of a run which Port ends by itself is another.
@@ -123,6 +124,10 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
                     ),
                     ..Delivered::default()
                 }),
+                // Late: an earlier attempt, or somebody else, has ended it meanwhile.
+                Err(_) if is_replay && is_exhausted => {
+                    Verdict::Skipped("the run has ended meanwhile, and Port takes no update after that".to_owned())
+                }
                 Err(verdict) => verdict,
                 Ok(_) => Verdict::delivered(),
             }

@@ -1,0 +1,95 @@
+//! The pipeline that the tests pretend to be in, as the sandbox's GitLab knows it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use sandbox::{Recorded, Sandbox, Service};
+use serde_json::{Value, json};
+
+use crate::support::{self, Run, notify};
+
+/// The id of the job that the binary runs in, as the harness has it.
+pub const OWN: u64 = 991;
+
+/// Jobs as `name@stage status | …`, ids ascending from 1; the stage is `main` if it isn't given, and `?` behind the
+/// status means `allow_failure`. Job n starts at 10:0n:02.400 and ends 58 s later, as far as its status lets it.
+pub fn jobs(jobs: &str) -> Vec<Value> {
+    let jobs = jobs.split(" | ").filter(|job| !job.trim().is_empty());
+    jobs.zip(1_u64..)
+        .map(|(job, id)| {
+            let (name, status) = job.trim().rsplit_once(' ').expect("a name and a status");
+            let (name, stage) = name.split_once('@').unwrap_or((name, "main"));
+            let word = status.trim_end_matches('?');
+            let has_started = matches!(word, "success" | "failed" | "canceled" | "running" | "canceling");
+            let has_ended = matches!(word, "success" | "failed" | "canceled");
+            json!({
+                "id": id,
+                "name": name,
+                "stage": stage,
+                "status": word,
+                "allow_failure": word.len() < status.len(),
+                "started_at": has_started.then(|| format!("2025-03-01T10:{id:02}:02.400Z")),
+                "finished_at": has_ended.then(|| format!("2025-03-01T10:{:02}:00.400Z", id + 1)),
+                "user": format!("user{id}"),
+            })
+        })
+        .collect()
+}
+
+/// A new folder, whoever else wants one of that name at the same time.
+pub fn folder(name: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    support::folder(&format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The job that the binary runs in.
+pub fn own() -> Value {
+    json!({"id": OWN, "name": "notify", "stage": ".post", "status": "running"})
+}
+
+/// Lets the pipeline have these jobs, and the one that asks.
+pub fn seed(sandbox: &Sandbox, mut jobs: Vec<Value>) {
+    jobs.push(own());
+    seed_only(sandbox, &jobs);
+}
+
+/// Lets the pipeline have these jobs and no other.
+pub fn seed_only(sandbox: &Sandbox, jobs: &[Value]) {
+    sandbox.seed(Service::GitLab, json!({"pipelines": {"8812": {"jobs": jobs}}}));
+}
+
+/// The binary in a job of the sandbox's GitLab, with `EVENT_ACTION` unset.
+pub fn in_job(arguments: &[&str], sandbox: &Sandbox) -> Run {
+    let mut run = notify(arguments).at(sandbox).without("EVENT_ACTION");
+    for (name, value) in sandbox.gitlab_variables() {
+        run = run.var(&name, value);
+    }
+    run
+}
+
+/// What the services that are reported to were sent, reads left out.
+pub fn writes(sandbox: &Sandbox) -> Vec<Recorded> {
+    let mut requests = sandbox.requests();
+    requests.retain(|request| {
+        request.service != Service::GitLab && request.method != "GET" && !request.path.ends_with("/auth/access_token")
+    });
+    requests
+}
+
+/// The actions of the events that CTO.ai holds.
+pub fn cto_actions(sandbox: &Sandbox) -> Vec<String> {
+    let state = sandbox.state(Service::Cto);
+    let events = state["events"].as_array().expect("a list of events");
+    events
+        .iter()
+        .map(|event| event["event_action"].as_str().expect("an action").to_owned())
+        .collect()
+}
+
+/// The entity that Rely holds for this pipeline; null if there is none.
+pub fn rely_entity(sandbox: &Sandbox) -> Value {
+    sandbox.state(Service::Rely)["entities"]["acme-shop-8812"].clone()
+}
