@@ -290,9 +290,15 @@ impl Event {
         let needed = |field: &str| text(field).ok_or_else(|| format!("its event has no {field}"));
         Ok(Self {
             name: needed("name")?,
-            action: text("action")
-                .map(|word| Action::from_word(&word))
-                .ok_or_else(|| Problem::new("EVENT_ACTION", "was not known when the event was kept")),
+            action: text("action").map(|word| Action::from_word(&word)).ok_or_else(|| {
+                Problem::new(
+                    "EVENT_ACTION",
+                    format!(
+                        "was not known when the event was kept; set it to one of {}",
+                        Action::WORDS.join(", ")
+                    ),
+                )
+            }),
             action_word: text("action"),
             action_source: needed("action_source")?,
             id: text("id"),
@@ -320,6 +326,15 @@ impl Event {
                 .unwrap_or(1),
             asked: Rc::default(),
         })
+    }
+
+    /// Takes `word` for the action, if none is known: what could not be found out then is told now.
+    pub fn told(&mut self, word: &str) {
+        if self.action.is_err() {
+            self.action = Ok(Action::from_word(word));
+            self.action_word = Some(word.to_owned());
+            FROM_VARIABLE.clone_into(&mut self.action_source);
+        }
     }
 
     /// The event in one line, for the report.

@@ -189,9 +189,14 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     let limits = setting.limits();
     let mut problems = Vec::new();
     let mut files = Vec::new();
+    let told = setting.environment.predefined("EVENT_ACTION");
+    let told = told.filter(|word| !word.eq_ignore_ascii_case("auto"));
     for path in files_of(paths).context("the files can't be listed")? {
         match read(&path) {
-            Ok(undelivered) => files.push((path, undelivered)),
+            Ok(mut undelivered) => {
+                told.inspect(|word| undelivered.event.told(word));
+                files.push((path, undelivered));
+            }
             Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
         }
     }
