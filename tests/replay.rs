@@ -678,6 +678,31 @@ fn a_run_that_has_ended_meanwhile_is_left_alone() {
 }
 
 #[test]
+fn an_event_whose_action_could_not_be_found_out_is_replayed_once_somebody_tells_it() {
+    let sandbox = Sandbox::start();
+    let folder = folder("replay-unknown");
+    seed(&sandbox, Vec::new());
+    in_job(&["cto", "rely"], &sandbox)
+        .var("NOTIFY_OUTPUT_DIR", &folder)
+        .run()
+        .exits(78)
+        .says("EVENT_ACTION is auto, and");
+    let run = || replay(&[&undelivered(&folder)], &sandbox);
+    for action in ["", "auto"] {
+        run()
+            .var("EVENT_ACTION", action)
+            .run()
+            .exits(78)
+            .says("EVENT_ACTION was not known when the event was kept; set it to one of started,");
+    }
+    assert!(writes(&sandbox).is_empty());
+    run().var("EVENT_ACTION", "failed").run().exits(0).says("2 sent");
+    assert_eq!(cto_actions(&sandbox), ["failure"]);
+    assert_eq!(rely_entity(&sandbox)["properties"]["status"], "FAILED");
+    assert!(files(&folder).is_empty());
+}
+
+#[test]
 fn a_bad_file_is_named_and_the_others_are_delivered() {
     let sandbox = Sandbox::start();
     let folder = folder("replay-bad");
