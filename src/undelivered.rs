@@ -187,20 +187,7 @@ pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
 async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     let console = &setting.console;
     let limits = setting.limits();
-    let mut problems = Vec::new();
-    let mut files = Vec::new();
-    let told = setting.environment.predefined("EVENT_ACTION");
-    let told = told.filter(|word| !word.eq_ignore_ascii_case("auto"));
-    for path in files_of(paths).context("the files can't be listed")? {
-        match read(&path) {
-            Ok(mut undelivered) => {
-                told.inspect(|word| undelivered.event.told(word));
-                files.push((path, undelivered));
-            }
-            Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
-        }
-    }
-    files.sort_by(|a, b| a.1.event.time.cmp(&b.1.event.time));
+    let (files, mut problems) = kept(setting, paths)?;
     let clients = match Clients::new(setting) {
         Ok(clients) => clients,
         Err(of_network) => {
@@ -291,9 +278,31 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     ))
 }
 
+/// A file, and what it holds.
+type Kept = (PathBuf, Undelivered);
+
+/// What the files hold, in the order of their events, and which of them hold nothing that can be delivered.
+fn kept(setting: &Setting, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>)> {
+    let told = setting.environment.predefined("EVENT_ACTION");
+    let told = told.filter(|word| !word.eq_ignore_ascii_case("auto"));
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in files_of(paths).context("the files can't be listed")? {
+        match read(&path) {
+            Ok(mut undelivered) => {
+                told.inspect(|word| undelivered.event.told(word));
+                files.push((path, undelivered));
+            }
+            Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
+        }
+    }
+    files.sort_by(|a, b| a.1.event.time.cmp(&b.1.event.time));
+    Ok((files, problems))
+}
+
 /// What earlier attempts of this replay have delivered, where that matters and can be known.
-async fn attempts(setting: &Setting<'_>, lookup: &Lookup<'_>, files: &[(PathBuf, Undelivered)]) -> Vec<Attempt> {
-    let is_once = |(_, undelivered): &(PathBuf, Undelivered)| undelivered.target.operation.is_once;
+async fn attempts(setting: &Setting<'_>, lookup: &Lookup<'_>, files: &[Kept]) -> Vec<Attempt> {
+    let is_once = |(_, undelivered): &Kept| undelivered.target.operation.is_once;
     if !files.iter().any(is_once) || setting.gitlab_api().is_err() {
         return Vec::new();
     }
