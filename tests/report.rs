@@ -154,6 +154,36 @@ fn the_dotenv_file_is_one_that_gitlab_takes() {
 }
 
 #[test]
+fn the_dotenv_file_has_the_results_of_every_call_in_a_job() {
+    let folder = folder("dotenv-calls");
+    let sandbox = Sandbox::start();
+    for destination in ["rely", "cto"] {
+        notify(&[destination])
+            .at(&sandbox)
+            .var("NOTIFY_OUTPUT_DIR", &folder)
+            .run()
+            .exits(0);
+    }
+    let text = fs::read_to_string(folder.join("receipt.env")).expect("a dotenv file");
+    for line in [
+        "NOTIFY_RELY_RESULT=sent",
+        "NOTIFY_RELY_ID=acme-shop-8812",
+        "NOTIFY_CTO_RESULT=sent",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
+    }
+    // Another job finds this one's folder among its artifacts, and starts anew.
+    notify(&["cto"])
+        .at(&sandbox)
+        .var("NOTIFY_OUTPUT_DIR", &folder)
+        .var("CI_JOB_ID", "992")
+        .run()
+        .exits(0);
+    let text = fs::read_to_string(folder.join("receipt.env")).expect("a dotenv file");
+    assert!(!text.contains("RELY"), "{text}");
+}
+
+#[test]
 fn the_dotenv_file_keeps_within_gitlabs_limits_whatever_the_values_are() {
     let all: Vec<&str> = OPERATIONS.iter().map(|(operation, _)| *operation).collect();
     for id in [

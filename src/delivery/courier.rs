@@ -250,7 +250,7 @@ impl Trip<'_> {
                     } else if next.name == step.name && self.count(&step).attempts >= self.attempts {
                         return Err(Ended(
                             Class::Unavailable,
-                            format!("{what}, after {} attempts", self.attempts),
+                            format!("{what}, after {}", times(self.attempts)),
                         ));
                     }
                     self.waiting_for = Some(what);
@@ -379,12 +379,7 @@ impl Trip<'_> {
         count.ambiguous |= ambiguous;
         let attempts = count.attempts;
         if attempts >= self.attempts {
-            let times = if attempts == 1 {
-                "1 attempt".to_owned()
-            } else {
-                format!("{attempts} attempts")
-            };
-            return Err(Ended(Class::Unavailable, format!("{why}, after {times}")));
+            return Err(Ended(Class::Unavailable, format!("{why}, after {}", times(attempts))));
         }
         let remaining = self.remaining();
         if remaining.is_zero() {
@@ -488,6 +483,14 @@ impl Trip<'_> {
         if let Some(count) = self.counts.get_mut(step.name) {
             count.attempts -= 1;
         }
+    }
+}
+
+fn times(attempts: u32) -> String {
+    if attempts == 1 {
+        "1 attempt".to_owned()
+    } else {
+        format!("{attempts} attempts")
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a run leaves behind in `NOTIFY_OUTPUT_DIR`: `receipt.json`, `receipt.env`, and what was read.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -81,7 +82,10 @@ impl OutputFolder {
         receipt["earlier"] = self.earlier.as_slice().into();
         let receipt = self.redactor.json(&receipt);
         self.write("receipt.json", &format!("{receipt:#}\n"))?;
-        self.write("receipt.env", &self.redactor.text(&dotenv(event, receipts)))?;
+        self.write(
+            "receipt.env",
+            &self.redactor.text(&dotenv(event, &self.earlier, receipts)),
+        )?;
         let mut taken: Vec<&str> = Vec::new();
         for Receipt { target, outcome, .. } in receipts {
             let Some(json) = &outcome.json else { continue };
@@ -205,21 +209,33 @@ fn done(outcome: &Outcome) -> Vec<&str> {
 }
 
 /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits.
-fn dotenv(event: Option<&Event>, receipts: &[Receipt]) -> String {
-    let mut pairs: Vec<(String, String)> = Vec::new();
+fn dotenv(event: Option<&Event>, earlier: &[Value], receipts: &[Receipt]) -> String {
+    let mut pairs: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |name: String, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
-            pairs.push((name, one_line(value)));
+            pairs.insert(name, one_line(value));
         }
     };
     if let Some(event) = event {
         add("NOTIFY_EVENT_ID".to_owned(), event.known_id());
         add("NOTIFY_EVENT_ACTION".to_owned(), event.known_action());
     }
+    // Of the same destination and operation the last one counts.
+    for entry in earlier {
+        let text = |field: &str| entry[field].as_str();
+        let label = format!(
+            "{}:{}",
+            text("destination").unwrap_or_default(),
+            text("operation").unwrap_or_default()
+        );
+        if let Ok(target) = Target::parse(&label, false) {
+            add(variable(&target, "RESULT"), text("class"));
+            add(variable(&target, "ID"), text("identifier"));
+        }
+    }
     for Receipt { target, outcome, .. } in receipts {
-        let label = target.label().to_uppercase().replace([':', '-'], "_");
-        add(format!("NOTIFY_{label}_RESULT"), Some(outcome.class.word()));
-        add(format!("NOTIFY_{label}_ID"), outcome.identifier.as_deref());
+        add(variable(target, "RESULT"), Some(outcome.class.word()));
+        add(variable(target, "ID"), outcome.identifier.as_deref());
     }
     let mut text = String::new();
     for (name, value) in pairs.into_iter().take(DOTENV_VARIABLES) {
@@ -229,6 +245,14 @@ fn dotenv(event: Option<&Event>, receipts: &[Receipt]) -> String {
         }
     }
     text
+}
+
+/// `NOTIFY_RELY_ID`, or `NOTIFY_AVIATOR_RELEASE_ID` for an operation that is not the default.
+fn variable(target: &Target, what: &str) -> String {
+    format!(
+        "NOTIFY_{}_{what}",
+        target.label().to_uppercase().replace([':', '-'], "_")
+    )
 }
 
 /// GitLab keeps quotes as they are and knows no line breaks.
