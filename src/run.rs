@@ -28,7 +28,7 @@ use crate::{
     secret::Redactor,
     setting::{Setting, redactor},
     settings::{OnError, Verbosity},
-    undelivered::Undelivered,
+    undelivered::{self, Undelivered},
     variables::{self, List, Reader},
 };
 
@@ -96,7 +96,10 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
     };
     let folder = match &setting.policy.output_dir {
         Some(path) if !dry_run => match OutputFolder::create(path, setting.job_id(), setting.console.redactor()) {
-            Ok(folder) => Some(folder),
+            Ok(folder) => {
+                undelivered::forget_other_jobs(&setting, &folder);
+                Some(folder)
+            }
             Err(problem) => {
                 problems.push(problem);
                 None

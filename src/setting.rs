@@ -109,6 +109,11 @@ impl<'a> Setting<'a> {
         self.environment.predefined("CI_JOB_ID")
     }
 
+    /// The id of the pipeline that this is in, if it is one of GitLab's.
+    pub fn pipeline_id(&self) -> Option<&str> {
+        self.environment.predefined("CI_PIPELINE_ID")
+    }
+
     /// Where earlier attempts left their receipts, as artifacts name it.
     pub fn receipts_folder(&self) -> Option<PathBuf> {
         lookup::artifact_folder(self.environment, self.policy.output_dir.as_deref()?)

@@ -45,6 +45,10 @@ pub struct Undelivered {
     why: String,
     /// Whether it may have been processed all the same.
     is_ambiguous: bool,
+    /// The pipeline that it was to be reported in.
+    pipeline: Option<String>,
+    /// The job that was to report it.
+    job: Option<String>,
 }
 
 impl Undelivered {
@@ -73,6 +77,8 @@ impl Undelivered {
             event: event.clone(),
             variables,
             is_ambiguous: outcome.is_ambiguous,
+            pipeline: setting.pipeline_id().map(str::to_owned),
+            job: setting.job_id().map(str::to_owned),
             why: format!(
                 "{}: {}",
                 outcome.class.word(),
@@ -98,6 +104,8 @@ impl Undelivered {
             "named": self.target.is_named,
             "why": self.why,
             "ambiguous": self.is_ambiguous,
+            "pipeline_id": self.pipeline,
+            "job_id": self.job,
             "variables": self.variables,
             "event": self.event.to_json(),
         })
@@ -117,6 +125,8 @@ impl Undelivered {
             variables: json["variables"].as_object().cloned().unwrap_or_default(),
             why: text("why")?.to_owned(),
             is_ambiguous: json["ambiguous"] == true,
+            pipeline: json["pipeline_id"].as_str().map(str::to_owned),
+            job: json["job_id"].as_str().map(str::to_owned),
         })
     }
 
@@ -125,9 +135,26 @@ impl Undelivered {
         self.is_ambiguous && self.target.operation.is_once
     }
 
-    /// Why it is not sent: an earlier attempt of this replay has, or it may have been processed and nobody has said by
-    /// naming its file (`is_named`) that it should be sent all the same.
-    fn reason_not_to_send(&self, attempts: &[Attempt], is_named: bool, on_error: OnError) -> Option<String> {
+    /// Whether it would count twice if it had been replayed already, and is of another pipeline than this one: a runner
+    /// may give a job the work tree of an earlier one, with what that left in it.
+    fn is_foreign(&self, setting: &Setting) -> bool {
+        let is_other = matches!((&self.pipeline, setting.pipeline_id()), (Some(theirs), Some(ours)) if theirs != ours);
+        self.target.operation.is_once && is_other
+    }
+
+    /// Why it is not sent: an earlier attempt of this replay has; or it would count twice if it is of another pipeline
+    /// and was replayed there, or has been processed, and nobody has said by naming its file (`is_named`) that it should
+    /// be sent all the same.
+    fn reason_not_to_send(
+        &self,
+        attempts: &[Attempt],
+        is_named: bool,
+        is_foreign: bool,
+        on_error: OnError,
+    ) -> Option<String> {
+        if is_foreign && !is_named {
+            return Some("it is of another pipeline; name the file itself to send it in this one".to_owned());
+        }
         if !self.target.operation.is_once {
             return None;
         }
@@ -239,12 +266,13 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
             allow_http: setting.network.allows_http(),
         };
         let is_named = paths.contains(&path);
-        let plan = match undelivered.reason_not_to_send(&attempts, is_named, setting.policy.on_error) {
+        let is_foreign = undelivered.is_foreign(setting);
+        let plan = match undelivered.reason_not_to_send(&attempts, is_named, is_foreign, setting.policy.on_error) {
             Some(why) => Ok(Plan::skip(why)),
             None => run::plan(setting, target, event, &reader, true),
         };
         let outcome = run::carry_out(&courier, target, plan, &Session::default()).await;
-        if !outcome.class.is_failure() && (is_named || !undelivered.is_doubtful()) {
+        if !outcome.class.is_failure() && (is_named || !(undelivered.is_doubtful() || is_foreign)) {
             // An artifact of another job may be read-only; then the receipt is what remembers.
             if let Err(error) = fs::remove_file(&path) {
                 console.info(&format!("  {} stays: {error}", path.display()));
@@ -333,6 +361,18 @@ fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// Removes from `folder` what other jobs could not deliver. It came along with their artifacts, or with the work tree
+/// that the runner gave to this job; each job keeps its own, or a replay of several would deliver it more than once.
+pub fn forget_other_jobs(setting: &Setting, folder: &OutputFolder) {
+    let Some(job) = setting.job_id() else { return };
+    for path in files_of(&[folder.path().join("undelivered")]).unwrap_or_default() {
+        if read(&path).is_ok_and(|undelivered| undelivered.job.is_some_and(|theirs| theirs != job)) {
+            // What can't be removed is another user's, and will be named by the replay.
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Undelivered, String> {

@@ -95,14 +95,13 @@ fn failing(arguments: &[&str], sandbox: &Sandbox, folder: &Path) -> Run {
         .var("NOTIFY_OUTPUT_DIR", folder)
 }
 
-/// A replay, in a job of another pipeline that knows nothing but the way to the services.
+/// A replay, in a job that knows nothing but the pipeline and the way to the services.
 fn replay(paths: &[&Path], sandbox: &Sandbox) -> Run {
     let mut arguments = vec!["replay"];
     arguments.extend(paths.iter().map(|path| path.to_str().expect("UTF-8")));
     notify(&arguments)
         .at(sandbox)
         .without("EVENT_ACTION")
-        .var("CI_PIPELINE_ID", "9999")
         .var("CI_JOB_NAME", "replay")
         .var("CI_COMMIT_SHA", "0000000000000000000000000000000000000000")
         .var("CI_COMMIT_BRANCH", "main")
@@ -419,6 +418,8 @@ fn a_replay_takes_no_other_value_from_its_own_job() {
         .run()
         .exits(75);
     replay(&[&undelivered(&folder)], &sandbox)
+        // Of another pipeline too: an upsert may be repeated at will.
+        .var("CI_PIPELINE_ID", "9999")
         .var("RELY_ENTITY_ID", "another")
         .var("RELY_ENTITY_TITLE", "another")
         .var("RELY_PROPERTIES", "{}")
@@ -699,6 +700,41 @@ fn an_event_whose_action_could_not_be_found_out_is_replayed_once_somebody_tells_
     run().var("EVENT_ACTION", "failed").run().exits(0).says("2 sent");
     assert_eq!(cto_actions(&sandbox), ["failure"]);
     assert_eq!(rely_entity(&sandbox)["properties"]["status"], "FAILED");
+    assert!(files(&folder).is_empty());
+}
+
+#[test]
+fn what_another_pipeline_left_in_the_work_tree_is_replayed_only_when_its_file_is_named() {
+    let (sandbox, folder) = (Sandbox::start(), folder("replay-other-pipeline"));
+    fail(&sandbox, Service::Cto, "/", 1, Fault::status(401));
+    failing(&["cto"], &sandbox, &folder)
+        .var("CI_PIPELINE_ID", "8811")
+        .run()
+        .exits(76);
+    let sent = sandbox.requests_to(Service::Cto).len();
+    replay(&[&undelivered(&folder)], &sandbox)
+        .run()
+        .exits(0)
+        .says("it is of another pipeline; name the file itself");
+    assert_eq!(sandbox.requests_to(Service::Cto).len(), sent);
+    let kept = files(&folder);
+    assert_eq!(kept.len(), 1, "it is still there");
+    replay(&[&kept[0]], &sandbox).run().exits(0);
+    assert_eq!(cto_actions(&sandbox), ["success"]);
+    assert!(files(&folder).is_empty());
+}
+
+#[test]
+fn a_job_keeps_only_what_it_could_not_deliver_itself() {
+    let (sandbox, folder) = (Sandbox::start(), folder("replay-other-job"));
+    fail(&sandbox, Service::Cto, "/", 1, Fault::status(401));
+    failing(&["cto"], &sandbox, &folder).run().exits(76);
+    assert_eq!(files(&folder).len(), 1);
+    // The folder comes along with the first job's artifacts; its own copy of them has the file all the same.
+    failing(&["rely"], &sandbox, &folder)
+        .var("CI_JOB_ID", "99999")
+        .run()
+        .exits(0);
     assert!(files(&folder).is_empty());
 }
 
