@@ -188,7 +188,12 @@ impl Pager {
                 Err(verdict) => return verdict,
             };
             pager.found.borrow_mut().extend(items.iter().cloned());
-            if items.len() == PER_PAGE && number < pager.pages {
+            // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
+            let has_more = match reply.header("x-next-page") {
+                Some(next) => !next.trim().is_empty(),
+                None => items.len() == PER_PAGE,
+            };
+            if has_more && !items.is_empty() && number < pager.pages {
                 return Verdict::Then(pager.page(number + 1));
             }
             Verdict::Delivered(Delivered {
