@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn every_variable_is_declared_once() {
-        let mut names: Vec<&str> = crate::setting::declared().map(|variable| variable.name).collect();
+        let mut names: Vec<&str> = crate::setup::declared().map(|variable| variable.name).collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn every_description_is_a_sentence() {
-        for variable in crate::setting::declared() {
+        for variable in crate::setup::declared() {
             assert!(variable.description.ends_with('.'), "{}", variable.name);
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     gitlab::{lookup::Lookup, outcome::Finding},
     report::class::{self, Class},
     run::{self, Clients},
-    setting::Setting,
+    setup::Setup,
     variables::Reader,
 };
 
@@ -20,8 +20,8 @@ use crate::{
 /// # Errors
 /// What no user can mend.
 pub fn check(environment: &Environment, named: Vec<Target>) -> Result<u8> {
-    match Setting::read(environment) {
-        Ok(setting) => run::block_on(check_all(setting, named)),
+    match Setup::read(environment) {
+        Ok(setup) => run::block_on(check_all(setup, named)),
         Err((console, on_error, problems)) => {
             run::complain(&console, &problems);
             Ok(run::conclude(
@@ -34,37 +34,37 @@ pub fn check(environment: &Environment, named: Vec<Target>) -> Result<u8> {
     }
 }
 
-async fn check_all(mut setting: Setting<'_>, named: Vec<Target>) -> u8 {
-    let limits = setting.limits();
-    let console = setting.console.clone();
-    let (targets, mut problems) = setting.targets(named);
-    let clients = match Clients::new(&setting) {
+async fn check_all(mut setup: Setup<'_>, named: Vec<Target>) -> u8 {
+    let limits = setup.limits();
+    let console = setup.console.clone();
+    let (targets, mut problems) = setup.targets(named);
+    let clients = match Clients::new(&setup) {
         Ok(clients) => clients,
         Err(of_network) => {
             problems.extend(of_network);
             run::complain(&console, &problems);
             return run::conclude(
                 &console,
-                setting.policy.on_error,
+                setup.policy.on_error,
                 Class::Misconfigured,
                 "nothing can be sent",
             );
         }
     };
     let to_gitlab = clients.to_gitlab(&console, limits);
-    let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
+    let lookup = Lookup::new(setup.gitlab_api(), Some(&to_gitlab));
     let mut classes = Vec::new();
-    let (place, now) = setting.context.place_and_time();
+    let (place, now) = setup.context.place_and_time();
     let changes = lookup.changes(place.as_deref(), &now).await;
     let changes_line = match &changes {
         Ok(_) => "ok: changes.* can be had".to_owned(),
         Err(why) => format!("not readable, so changes.* are absent: {why}"),
     };
-    setting.context.changed(changes);
-    let needs_gitlab = needs_gitlab(&mut setting, &targets);
-    classes.extend(check_gitlab(&setting, &lookup, needs_gitlab).await);
+    setup.context.changed(changes);
+    let needs_gitlab = needs_gitlab(&mut setup, &targets);
+    classes.extend(check_gitlab(&setup, &lookup, needs_gitlab).await);
     console.info(&format!("  {:<18} {changes_line}", "GitLab deployments"));
-    let event = match setting.context.event() {
+    let event = match setup.context.event() {
         Ok(event) => Some(event),
         Err(of_event) => {
             problems.extend(of_event);
@@ -76,8 +76,8 @@ async fn check_all(mut setting: Setting<'_>, named: Vec<Target>) -> u8 {
     let courier = clients.to_services(&console, limits);
     for target in &targets {
         let Some(event) = &event else { break };
-        let planned = run::plan(&setting, target, event, &setting.reader(target), false);
-        let reads = planned.and_then(|_| reads(&setting, target, event, &setting.reader(target)));
+        let planned = run::plan(&setup, target, event, &setup.reader(target), false);
+        let reads = planned.and_then(|_| reads(&setup, target, event, &setup.reader(target)));
         let outcome = match reads {
             Ok(plan) => {
                 courier
@@ -111,24 +111,24 @@ async fn check_all(mut setting: Setting<'_>, named: Vec<Target>) -> u8 {
     };
     run::conclude(
         &console,
-        setting.policy.on_error,
+        setup.policy.on_error,
         class::worst(classes),
         &format!("{what}, nothing was written"),
     )
 }
 
 /// Whether a run would have to ask GitLab what happened. For the check of everything else, a success is assumed then.
-fn needs_gitlab(setting: &mut Setting, targets: &[Target]) -> bool {
-    setting.context.take_asked();
-    if let Ok(event) = setting.context.event() {
+fn needs_gitlab(setup: &mut Setup, targets: &[Target]) -> bool {
+    setup.context.take_asked();
+    if let Ok(event) = setup.context.event() {
         for target in targets {
             // Only the question counts here: what else is wrong is reported later.
-            let _ = run::plan(setting, target, &event, &setting.reader(target), false);
+            let _ = run::plan(setup, target, &event, &setup.reader(target), false);
         }
     }
-    let asked = setting.context.take_asked();
+    let asked = setup.context.take_asked();
     if asked {
-        setting.context.told(Told::Happened(Box::new(Finding {
+        setup.context.told(Told::Happened(Box::new(Finding {
             action: Action::Success,
             why: "assumed for the check".to_owned(),
             job: None,
@@ -145,8 +145,8 @@ fn needs_gitlab(setting: &mut Setting, targets: &[Target]) -> bool {
 }
 
 /// What GitLab's API shows of the jobs. Only what a run would need is a failure.
-async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: bool) -> Option<Class> {
-    let console = &setting.console;
+async fn check_gitlab(setup: &Setup<'_>, lookup: &Lookup<'_>, is_needed: bool) -> Option<Class> {
+    let console = &setup.console;
     let jobs = lookup.outcome().await;
     match &jobs {
         Told::Unknown(why) if is_needed => {
@@ -178,7 +178,7 @@ async fn check_gitlab(setting: &Setting<'_>, lookup: &Lookup<'_>, is_needed: boo
 
 /// The reads that tell whether `target` can be reached.
 fn reads(
-    setting: &Setting,
+    setup: &Setup,
     target: &Target,
     event: &Event,
     reader: &Reader,
@@ -191,7 +191,7 @@ fn reads(
     };
     let plan = (target.destination.plan)(&order)?;
     for secret in &plan.secrets {
-        setting.console.redactor().hide(secret.expose());
+        setup.console.redactor().hide(secret.expose());
     }
     Ok(plan)
 }

@@ -8,8 +8,8 @@ use crate::{
     event::EventVariables,
     gitlab::api,
     report::class::Class,
-    setting::Setting,
     settings::{Network, Policy},
+    setup::Setup,
     template,
     variables::{Default, Group, Kind, Reader, Variable, shape},
 };
@@ -23,8 +23,8 @@ const SHOWN: usize = 100;
 /// # Errors
 /// Standard output is closed.
 pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
-    let setting = match Setting::read(environment) {
-        Ok(setting) => setting,
+    let setup = match Setup::read(environment) {
+        Ok(setup) => setup,
         Err((console, _, problems)) => {
             for problem in &problems {
                 console.line(&format!("  {}: {problem}", Class::Misconfigured.word()));
@@ -32,9 +32,9 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
             return Ok(Class::Misconfigured.code());
         }
     };
-    let (targets, problems) = setting.targets(named.to_vec());
+    let (targets, problems) = setup.targets(named.to_vec());
     for problem in &problems {
-        setting
+        setup
             .console
             .line(&format!("  {}: {problem}", Class::Misconfigured.word()));
     }
@@ -53,13 +53,13 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
             .chain(Network::VARIABLES)
             .chain(api::Settings::VARIABLES),
         &plain,
-        &setting,
+        &setup,
     );
     let of_event = Reader {
-        scope: Some(&setting.context),
+        scope: Some(&setup.context),
         ..plain
     };
-    section(&mut text, "Event", EventVariables::VARIABLES, &of_event, &setting);
+    section(&mut text, "Event", EventVariables::VARIABLES, &of_event, &setup);
     let mut shown: Vec<&str> = Vec::new();
     for destination in destinations::ALL {
         let of_destination: Vec<&Target> = targets
@@ -75,9 +75,9 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
             ..of_event
         };
         let variables = destination.variables.iter().copied().flatten();
-        section(&mut text, destination.title, variables, &reader, &setting);
+        section(&mut text, destination.title, variables, &reader, &setup);
     }
-    setting
+    setup
         .console
         .output(text.trim_end())
         .context("standard output can't be written to")?;
@@ -89,21 +89,21 @@ fn section<'a>(
     title: &str,
     variables: impl IntoIterator<Item = &'a Variable>,
     reader: &Reader,
-    setting: &Setting,
+    setup: &Setup,
 ) {
     *text += &format!("{title}\n");
     for variable in variables {
-        let (value, origin) = row(variable, reader, setting);
+        let (value, origin) = row(variable, reader, setup);
         *text += &format!("  {:<38} {value}  ({origin})\n", variable.name);
     }
     text.push('\n');
 }
 
 /// The value and its origin.
-fn row(variable: &Variable, reader: &Reader, setting: &Setting) -> (String, String) {
+fn row(variable: &Variable, reader: &Reader, setup: &Setup) -> (String, String) {
     let show = |value: &str| {
         let line = value.split_whitespace().collect::<Vec<_>>().join(" ");
-        template::truncate(&setting.console.redactor().text(&line), SHOWN)
+        template::truncate(&setup.console.redactor().text(&line), SHOWN)
     };
     match reader.resolve(variable) {
         Err(problem) => ("!".to_owned(), format!("misconfigured: {problem}")),
@@ -119,12 +119,12 @@ fn row(variable: &Variable, reader: &Reader, setting: &Setting) -> (String, Stri
             )
         }
         Ok(None) => {
-            if let Some((value, origin)) = setting.context.explained_default(variable) {
+            if let Some((value, origin)) = setup.context.explained_default(variable) {
                 return (show(&value), format!("from {origin}"));
             }
             let how = match variable.default {
                 Default::Required => "not set, and required".to_owned(),
-                Default::Derived(from) => match setting.context.explained(from) {
+                Default::Derived(from) => match setup.context.explained(from) {
                     Some(value) => return (show(&value), format!("from {from}")),
                     None => format!("not set: {from}"),
                 },

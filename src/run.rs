@@ -26,8 +26,8 @@ use crate::{
         receipt::{OutputFolder, Receipt},
     },
     secret::Redactor,
-    setting::{Setting, redactor},
     settings::{OnError, Verbosity},
+    setup::{Setup, redactor},
     undelivered::{self, Undelivered},
     variables::{self, List, Reader},
 };
@@ -74,8 +74,8 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
 /// # Errors
 /// What no user can mend: standard output is closed, the clock or the runtime fails.
 pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Result<u8> {
-    match Setting::read(environment) {
-        Ok(setting) => block_on(run(setting, named, dry_run))?,
+    match Setup::read(environment) {
+        Ok(setup) => block_on(run(setup, named, dry_run))?,
         Err((console, on_error, problems)) => {
             complain(&console, &problems);
             Ok(conclude(&console, on_error, Class::Misconfigured, "nothing was sent"))
@@ -83,21 +83,21 @@ pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Res
     }
 }
 
-async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
-    let dry_run = dry_run || setting.policy.dry_run.0;
-    let limits = setting.limits();
-    let (targets, mut problems) = setting.targets(named);
-    let clients = match Clients::new(&setting) {
+async fn run(mut setup: Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+    let dry_run = dry_run || setup.policy.dry_run.0;
+    let limits = setup.limits();
+    let (targets, mut problems) = setup.targets(named);
+    let clients = match Clients::new(&setup) {
         Ok(clients) => Some(clients),
         Err(of_network) => {
             problems.extend(of_network);
             None
         }
     };
-    let folder = match &setting.policy.output_dir {
-        Some(path) if !dry_run => match OutputFolder::create(path, setting.job_id(), setting.console.redactor()) {
+    let folder = match &setup.policy.output_dir {
+        Some(path) if !dry_run => match OutputFolder::create(path, setup.job_id(), setup.console.redactor()) {
             Ok(folder) => {
-                undelivered::forget_other_jobs(&setting, &folder);
+                undelivered::forget_other_jobs(&setup, &folder);
                 Some(folder)
             }
             Err(problem) => {
@@ -107,23 +107,23 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
         },
         _ => None,
     };
-    let can_send = clients.is_some() && (folder.is_some() || setting.policy.output_dir.is_none() || dry_run);
+    let can_send = clients.is_some() && (folder.is_some() || setup.policy.output_dir.is_none() || dry_run);
     let round = match &clients {
         Some(clients) if can_send => {
-            let console = setting.console.clone();
+            let console = setup.console.clone();
             let courier = clients.to_gitlab(&console, limits);
-            let lookup = Lookup::new(setting.gitlab_api(), Some(&courier).filter(|_| !dry_run));
-            let mut round = Round::plan(&mut setting, &targets, &lookup).await;
+            let lookup = Lookup::new(setup.gitlab_api(), Some(&courier).filter(|_| !dry_run));
+            let mut round = Round::plan(&mut setup, &targets, &lookup).await;
             if !dry_run {
-                round.leave_out_delivered(&setting, &lookup).await;
+                round.leave_out_delivered(&setup, &lookup).await;
             }
             round
         }
-        _ => Round::without_plans(&setting),
+        _ => Round::without_plans(&setup),
     };
     problems.extend(round.problems);
     let event = round.event;
-    let console = &setting.console;
+    let console = &setup.console;
     console.info(&format!(
         "{}: {}",
         cli::version(),
@@ -132,7 +132,7 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
     complain(console, &problems);
     let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
     if dry_run {
-        return show(&setting, round.plans, classes);
+        return show(&setup, round.plans, classes);
     }
     let results = match &clients {
         Some(clients) => deliver(&clients.to_services(console, limits), round.plans).await?,
@@ -140,7 +140,7 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
     };
     classes.extend(of_required(&results));
     let worst = class::worst(classes);
-    let code = class::exit_code(worst, setting.policy.on_error);
+    let code = class::exit_code(worst, setup.policy.on_error);
     if let Some(folder) = &folder {
         let receipts: Vec<Receipt> = results
             .iter()
@@ -152,13 +152,13 @@ async fn run(mut setting: Setting<'_>, named: Vec<Target>, dry_run: bool) -> Res
             .collect();
         let written = folder
             .write_receipts(event.as_ref(), &receipts, code)
-            .and_then(|()| keep_undelivered(&setting, folder, event.as_ref(), &results));
+            .and_then(|()| keep_undelivered(&setup, folder, event.as_ref(), &results));
         if let Err(error) = written {
             // Nothing of this can be undone: what was sent was sent.
             console.line(&format!("  NOTIFY_OUTPUT_DIR {}: {error}", folder.path().display()));
         }
     }
-    Ok(conclude(console, setting.policy.on_error, worst, &tally(&results)))
+    Ok(conclude(console, setup.policy.on_error, worst, &tally(&results)))
 }
 
 /// The classes that count for the exit code.
@@ -183,17 +183,17 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The clients that `setting` asks for.
+    /// The clients that `setup` asks for.
     ///
     /// # Errors
     /// Roots or proxies that can't be used.
-    pub fn new(setting: &Setting) -> Result<Self, Vec<Problem>> {
-        let attempt = setting.policy.attempt_timeout.0;
-        let of_gitlab = setting.environment.predefined("CI_SERVER_TLS_CA_FILE");
-        let services = Client::new(&setting.network, attempt, None)?;
+    pub fn new(setup: &Setup) -> Result<Self, Vec<Problem>> {
+        let attempt = setup.policy.attempt_timeout.0;
+        let of_gitlab = setup.environment.predefined("CI_SERVER_TLS_CA_FILE");
+        let services = Client::new(&setup.network, attempt, None)?;
         let gitlab = match of_gitlab {
             // A root that can't be read is no reason not to try without: it is GitLab's variable, not the user's.
-            Some(_) => Client::new(&setting.network, attempt, of_gitlab).unwrap_or_else(|_| services.clone()),
+            Some(_) => Client::new(&setup.network, attempt, of_gitlab).unwrap_or_else(|_| services.clone()),
             None => services.clone(),
         };
         Ok(Self { services, gitlab })
@@ -231,25 +231,25 @@ struct Round {
 impl Round {
     /// Plans for every target. Where that takes something that only GitLab's jobs can tell, they are read, and it is
     /// planned again: most events need no such question.
-    async fn plan(setting: &mut Setting<'_>, targets: &[Target], lookup: &Lookup<'_>) -> Self {
-        if setting.mentions_changes() {
-            let (environment, now) = setting.context.place_and_time();
+    async fn plan(setup: &mut Setup<'_>, targets: &[Target], lookup: &Lookup<'_>) -> Self {
+        if setup.mentions_changes() {
+            let (environment, now) = setup.context.place_and_time();
             let changes = lookup.changes(environment.as_deref(), &now).await;
             if let Err(why) = &changes {
-                setting
+                setup
                     .console
                     .info(&format!("  {:<18} changes.* are absent: {why}", "GitLab"));
             }
-            setting.context.changed(changes);
+            setup.context.changed(changes);
         }
-        setting.context.take_asked();
-        let (round, asked) = Self::once(setting, targets);
+        setup.context.take_asked();
+        let (round, asked) = Self::once(setup, targets);
         if !asked.contains(&true) {
             return round;
         }
-        setting.context.told(lookup.outcome().await);
-        let (mut round, _) = Self::once(setting, targets);
-        if let Some(why) = setting.context.nothing_to_report() {
+        setup.context.told(lookup.outcome().await);
+        let (mut round, _) = Self::once(setup, targets);
+        if let Some(why) = setup.context.nothing_to_report() {
             for ((_, plan), asked) in round.plans.iter_mut().zip(asked) {
                 if asked {
                     *plan = Ok(Plan::skip(why));
@@ -260,8 +260,8 @@ impl Round {
     }
 
     /// Plans with what is known, and tells which of the targets would want to know more.
-    fn once(setting: &Setting, targets: &[Target]) -> (Self, Vec<bool>) {
-        let event = match setting.context.event() {
+    fn once(setup: &Setup, targets: &[Target]) -> (Self, Vec<bool>) {
+        let event = match setup.context.event() {
             Ok(event) => event,
             Err(problems) => {
                 let round = Self {
@@ -269,15 +269,15 @@ impl Round {
                     plans: Vec::new(),
                     problems,
                 };
-                return (round, vec![setting.context.take_asked()]);
+                return (round, vec![setup.context.take_asked()]);
             }
         };
-        let for_all = setting.context.take_asked();
+        let for_all = setup.context.take_asked();
         let mut asked = Vec::new();
         let mut plans = Vec::new();
         for target in targets {
-            plans.push((*target, plan(setting, target, &event, &setting.reader(target), false)));
-            asked.push(setting.context.take_asked() || for_all);
+            plans.push((*target, plan(setup, target, &event, &setup.reader(target), false)));
+            asked.push(setup.context.take_asked() || for_all);
         }
         let round = Self {
             event: Some(event),
@@ -288,8 +288,8 @@ impl Round {
     }
 
     /// A round in which nothing can be sent.
-    fn without_plans(setting: &Setting) -> Self {
-        let (event, problems) = match setting.context.event() {
+    fn without_plans(setup: &Setup) -> Self {
+        let (event, problems) = match setup.context.event() {
             Ok(event) => (Some(event), Vec::new()),
             Err(problems) => (None, problems),
         };
@@ -301,15 +301,15 @@ impl Round {
     }
 
     /// Where an operation adds or triggers something: leaves out what earlier attempts of this job have delivered.
-    async fn leave_out_delivered(&mut self, setting: &Setting<'_>, lookup: &Lookup<'_>) {
+    async fn leave_out_delivered(&mut self, setup: &Setup<'_>, lookup: &Lookup<'_>) {
         let is_concerned =
             |(target, plan): &Planned| target.operation.is_once && plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
         let Some(event) = &self.event else { return };
-        if !self.plans.iter().any(is_concerned) || setting.gitlab_api().is_err() {
+        if !self.plans.iter().any(is_concerned) || setup.gitlab_api().is_err() {
             return;
         }
-        let console = &setting.console;
-        let attempts = match lookup.attempts(setting.receipts_folder().as_deref()).await {
+        let console = &setup.console;
+        let attempts = match lookup.attempts(setup.receipts_folder().as_deref()).await {
             Ok(attempts) => attempts,
             Err(why) => {
                 console.info(&format!("  {:<18} {CANT_KNOW}: {why}", "GitLab"));
@@ -318,7 +318,7 @@ impl Round {
         };
         for planned in self.plans.iter_mut().filter(|planned| is_concerned(planned)) {
             let (target, plan) = planned;
-            match once::decide(&attempts, target, event, setting.policy.on_error) {
+            match once::decide(&attempts, target, event, setup.policy.on_error) {
                 Decision::Send => {}
                 Decision::SendUnsure(why) => console.info(&format!("  {:<18} {why}", target.label())),
                 Decision::Skip(why) => {
@@ -328,14 +328,14 @@ impl Round {
             }
             let done = once::done(&attempts, target, event);
             if !done.is_empty() {
-                let rest = setting
+                let rest = setup
                     .environment
                     .with_kept(BTreeMap::new(), |name| done.contains(&name));
                 let reader = Reader {
                     environment: &rest,
-                    ..setting.reader(target)
+                    ..setup.reader(target)
                 };
-                *plan = self::plan(setting, target, event, &reader, false).map(|mut plan| {
+                *plan = self::plan(setup, target, event, &reader, false).map(|mut plan| {
                     plan.settled.extend(done.iter().map(|name| (*name, String::new())));
                     plan
                 });
@@ -349,13 +349,13 @@ pub const CANT_KNOW: &str = "whether an earlier attempt of this job has sent thi
 
 /// What `target` has to do for `event`, by the variables that `reader` finds.
 pub fn plan(
-    setting: &Setting,
+    setup: &Setup,
     target: &Target,
     event: &Event,
     reader: &Reader,
     is_replay: bool,
 ) -> Result<Plan, Vec<Problem>> {
-    if let Some(List(words)) = setting.policy.only.as_ref().filter(|_| !target.operation.is_read) {
+    if let Some(List(words)) = setup.policy.only.as_ref().filter(|_| !target.operation.is_read) {
         let wanted = wanted(words, &event.name).map_err(|problem| vec![problem])?;
         let action = event.action().map_err(|problem| vec![problem])?;
         if !wanted.contains(action) {
@@ -373,7 +373,7 @@ pub fn plan(
     };
     let plan = (target.destination.plan)(&order)?;
     for secret in &plan.secrets {
-        setting.console.redactor().hide(secret.expose());
+        setup.console.redactor().hide(secret.expose());
     }
     let login = plan.login.as_ref().map(|login| &login.request);
     let problems: Vec<Problem> = login
@@ -399,8 +399,8 @@ fn wanted(words: &[String], event_name: &str) -> Result<Vec<Action>, Problem> {
 }
 
 /// Prints what would be sent.
-fn show(setting: &Setting, plans: Vec<Planned>, mut classes: Vec<Class>) -> Result<u8> {
-    let console = &setting.console;
+fn show(setup: &Setup, plans: Vec<Planned>, mut classes: Vec<Class>) -> Result<u8> {
+    let console = &setup.console;
     let mut logged_in: Vec<&str> = Vec::new();
     for (target, plan) in plans {
         let label = target.label();
@@ -432,7 +432,7 @@ fn show(setting: &Setting, plans: Vec<Planned>, mut classes: Vec<Class>) -> Resu
     let worst = class::worst(classes);
     Ok(conclude(
         console,
-        setting.policy.on_error,
+        setup.policy.on_error,
         worst,
         "dry run, nothing was sent",
     ))
@@ -497,7 +497,7 @@ pub async fn carry_out(
 
 /// Keeps what could not be delivered, for a replay.
 fn keep_undelivered(
-    setting: &Setting,
+    setup: &Setup,
     folder: &OutputFolder,
     event: Option<&Event>,
     results: &[(Target, Outcome)],
@@ -505,9 +505,9 @@ fn keep_undelivered(
     let Some(event) = event else { return Ok(()) };
     for (target, outcome) in results {
         if outcome.class.is_failure() && !outcome.is_accepted && !target.operation.is_read {
-            let kept = Undelivered::keep(setting, target, event, outcome);
+            let kept = Undelivered::keep(setup, target, event, outcome);
             let name = folder.write_undelivered(&kept.file_name(), &kept.to_json())?;
-            setting.console.info(&format!(
+            setup.console.info(&format!(
                 "  {:<18} kept for `notify-event replay` in {name}",
                 target.label()
             ));

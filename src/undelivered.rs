@@ -27,8 +27,8 @@ use crate::{
         receipt::{OutputFolder, Receipt},
     },
     run::{self, Clients},
-    setting::Setting,
     settings::OnError,
+    setup::Setup,
     variables::{Kind, Reader, Variable},
 };
 
@@ -53,8 +53,8 @@ pub struct Undelivered {
 
 impl Undelivered {
     /// What has to be kept of a delivery to `target` that ended as `outcome`.
-    pub fn keep(setting: &Setting, target: &Target, event: &Event, outcome: &Outcome) -> Self {
-        let reader = setting.reader(target);
+    pub fn keep(setup: &Setup, target: &Target, event: &Event, outcome: &Outcome) -> Self {
+        let reader = setup.reader(target);
         let mut variables: Map<String, Value> = target
             .destination
             .variables
@@ -77,8 +77,8 @@ impl Undelivered {
             event: event.clone(),
             variables,
             is_ambiguous: outcome.is_ambiguous,
-            pipeline: setting.pipeline_id().map(str::to_owned),
-            job: setting.job_id().map(str::to_owned),
+            pipeline: setup.pipeline_id().map(str::to_owned),
+            job: setup.job_id().map(str::to_owned),
             why: format!(
                 "{}: {}",
                 outcome.class.word(),
@@ -137,8 +137,8 @@ impl Undelivered {
 
     /// Whether it would count twice if it had been replayed already, and is of another pipeline than this one: a runner
     /// may give a job the work tree of an earlier one, with what that left in it.
-    fn is_foreign(&self, setting: &Setting) -> bool {
-        let is_other = matches!((&self.pipeline, setting.pipeline_id()), (Some(theirs), Some(ours)) if theirs != ours);
+    fn is_foreign(&self, setup: &Setup) -> bool {
+        let is_other = matches!((&self.pipeline, setup.pipeline_id()), (Some(theirs), Some(ours)) if theirs != ours);
         self.target.operation.is_once && is_other
     }
 
@@ -196,8 +196,8 @@ fn is_read_anew(variable: &Variable) -> bool {
 /// # Errors
 /// What no user can mend.
 pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
-    let setting = match Setting::read(environment) {
-        Ok(setting) => setting,
+    let setup = match Setup::read(environment) {
+        Ok(setup) => setup,
         Err((console, on_error, problems)) => {
             run::complain(&console, &problems);
             return Ok(run::conclude(
@@ -208,28 +208,28 @@ pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
             ));
         }
     };
-    run::block_on(replay_all(&setting, paths))?
+    run::block_on(replay_all(&setup, paths))?
 }
 
-async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
-    let console = &setting.console;
-    let limits = setting.limits();
-    let (files, mut problems) = kept(setting, paths)?;
-    let clients = match Clients::new(setting) {
+async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
+    let console = &setup.console;
+    let limits = setup.limits();
+    let (files, mut problems) = kept(setup, paths)?;
+    let clients = match Clients::new(setup) {
         Ok(clients) => clients,
         Err(of_network) => {
             problems.extend(of_network);
             run::complain(console, &problems);
             return Ok(run::conclude(
                 console,
-                setting.policy.on_error,
+                setup.policy.on_error,
                 Class::Misconfigured,
                 "nothing was sent",
             ));
         }
     };
-    let folder = match &setting.policy.output_dir {
-        Some(path) => match OutputFolder::create(path, setting.job_id(), console.redactor()) {
+    let folder = match &setup.policy.output_dir {
+        Some(path) => match OutputFolder::create(path, setup.job_id(), console.redactor()) {
             Ok(folder) => Some(folder),
             Err(problem) => {
                 problems.push(problem);
@@ -244,8 +244,8 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     }
     let courier = clients.to_services(console, limits);
     let to_gitlab = clients.to_gitlab(console, limits);
-    let lookup = Lookup::new(setting.gitlab_api(), Some(&to_gitlab));
-    let attempts = attempts(setting, &lookup, &files).await;
+    let lookup = Lookup::new(setup.gitlab_api(), Some(&to_gitlab));
+    let attempts = attempts(setup, &lookup, &files).await;
     let mut results = Vec::new();
     let mut events = Vec::new();
     for (path, undelivered) in files {
@@ -257,19 +257,19 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
             event.summary(),
             undelivered.why
         ));
-        let own = undelivered.environment(setting.environment);
+        let own = undelivered.environment(setup.environment);
         let reader = Reader {
             environment: &own,
             // The values were rendered when they were kept.
             scope: None,
             official_names: target.is_named,
-            allow_http: setting.network.allows_http(),
+            allow_http: setup.network.allows_http(),
         };
         let is_named = paths.contains(&path);
-        let is_foreign = undelivered.is_foreign(setting);
-        let plan = match undelivered.reason_not_to_send(&attempts, is_named, is_foreign, setting.policy.on_error) {
+        let is_foreign = undelivered.is_foreign(setup);
+        let plan = match undelivered.reason_not_to_send(&attempts, is_named, is_foreign, setup.policy.on_error) {
             Some(why) => Ok(Plan::skip(why)),
-            None => run::plan(setting, target, event, &reader, true),
+            None => run::plan(setup, target, event, &reader, true),
         };
         let outcome = run::carry_out(&courier, target, plan, &Session::default()).await;
         if !outcome.class.is_failure() && (is_named || !(undelivered.is_doubtful() || is_foreign)) {
@@ -283,7 +283,7 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     }
     let misconfigured = problems.iter().map(|_| Class::Misconfigured);
     let worst = class::worst(misconfigured.chain(run::of_required(&results)));
-    let code = class::exit_code(worst, setting.policy.on_error);
+    let code = class::exit_code(worst, setup.policy.on_error);
     if let Some(folder) = &folder {
         let receipts: Vec<Receipt> = results
             .iter()
@@ -300,7 +300,7 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
     }
     Ok(run::conclude(
         console,
-        setting.policy.on_error,
+        setup.policy.on_error,
         worst,
         &run::tally(&results),
     ))
@@ -310,8 +310,8 @@ async fn replay_all(setting: &Setting<'_>, paths: &[PathBuf]) -> Result<u8> {
 type Kept = (PathBuf, Undelivered);
 
 /// What the files hold, in the order of their events, and which of them hold nothing that can be delivered.
-fn kept(setting: &Setting, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>)> {
-    let told = setting.environment.predefined("EVENT_ACTION");
+fn kept(setup: &Setup, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>)> {
+    let told = setup.environment.predefined("EVENT_ACTION");
     let told = told.filter(|word| !word.eq_ignore_ascii_case("auto"));
     let mut files = Vec::new();
     let mut problems = Vec::new();
@@ -329,15 +329,15 @@ fn kept(setting: &Setting, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>
 }
 
 /// What earlier attempts of this replay have delivered, where that matters and can be known.
-async fn attempts(setting: &Setting<'_>, lookup: &Lookup<'_>, files: &[Kept]) -> Vec<Attempt> {
+async fn attempts(setup: &Setup<'_>, lookup: &Lookup<'_>, files: &[Kept]) -> Vec<Attempt> {
     let is_once = |(_, undelivered): &Kept| undelivered.target.operation.is_once;
-    if !files.iter().any(is_once) || setting.gitlab_api().is_err() {
+    if !files.iter().any(is_once) || setup.gitlab_api().is_err() {
         return Vec::new();
     }
-    match lookup.attempts(setting.receipts_folder().as_deref()).await {
+    match lookup.attempts(setup.receipts_folder().as_deref()).await {
         Ok(attempts) => attempts,
         Err(why) => {
-            setting
+            setup
                 .console
                 .info(&format!("  {:<18} {}: {why}", "GitLab", run::CANT_KNOW));
             Vec::new()
@@ -365,8 +365,8 @@ fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 
 /// Removes from `folder` what other jobs could not deliver. It came along with their artifacts, or with the work tree
 /// that the runner gave to this job; each job keeps its own, or a replay of several would deliver it more than once.
-pub fn forget_other_jobs(setting: &Setting, folder: &OutputFolder) {
-    let Some(job) = setting.job_id() else { return };
+pub fn forget_other_jobs(setup: &Setup, folder: &OutputFolder) {
+    let Some(job) = setup.job_id() else { return };
     for path in files_of(&[folder.path().join("undelivered")]).unwrap_or_default() {
         if read(&path).is_ok_and(|undelivered| undelivered.job.is_some_and(|theirs| theirs != job)) {
             // What can't be removed is another user's, and will be named by the replay.

@@ -24,7 +24,7 @@ use crate::{
 const SHORTEST_FOREIGN_SECRET: usize = 8;
 
 /// Everything that the environment says of a run, whatever it sends.
-pub struct Setting<'a> {
+pub struct Setup<'a> {
     /// The process's variables.
     pub environment: &'a Environment,
     /// The contract's section 5.
@@ -39,7 +39,7 @@ pub struct Setting<'a> {
     pub context: Context<'a>,
 }
 
-impl<'a> Setting<'a> {
+impl<'a> Setup<'a> {
     /// Reads what applies to every destination.
     ///
     /// # Errors
