@@ -7,7 +7,7 @@ use crate::{
     destinations::{self, Destination},
     event::EventVariables,
     gitlab::api,
-    report::class::{Class, FAILED, USAGE},
+    report::class::exit_codes,
     settings::{Network, Policy},
     variables::{Default, Group, Kind, Variable},
 };
@@ -97,7 +97,7 @@ const COMPONENTS: &[Component] = &[
             ),
             HiddenJob {
                 name: ".notify-replay",
-                arguments: Some("replay \"$NOTIFY_OUTPUT_DIR/undelivered\""),
+                arguments: Some("replay \"${NOTIFY_OUTPUT_DIR:-.notify-event}/undelivered\""),
                 description: "Delivers what an earlier job could not.",
             },
             HiddenJob {
@@ -199,17 +199,6 @@ fn variable(variable: &Variable) -> Value {
     add("description", variable.description.trim().into());
     add("source", variable.source.into());
     Value::Object(fields)
-}
-
-fn exit_codes() -> Vec<(u8, &'static str, &'static str)> {
-    let mut codes = vec![
-        (0, "done", "Everything was sent, or there was nothing to send."),
-        (FAILED, "failed", "A failure under NOTIFY_ON_ERROR=fail, or a bug."),
-        (USAGE, "usage", "The command line is not understood."),
-    ];
-    let failures = Class::ALL.iter().filter(|class| class.is_failure());
-    codes.extend(failures.map(|class| (class.code(), class.word(), class.description().trim())));
-    codes
 }
 
 /// Writes `value` as block YAML. Strings are written as JSON, which is YAML too, so that nothing has to be quoted by

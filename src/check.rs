@@ -1,6 +1,8 @@
 //! `check`: a preflight. The variables are read as a run would read them, and every service is asked by a harmless
 //! read; nothing is written anywhere.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
 use crate::{
@@ -74,15 +76,15 @@ async fn check_all(mut setup: Setup<'_>, named: Vec<Target>) -> u8 {
     run::complain(&console, &problems);
     classes.extend(problems.iter().map(|_| Class::Misconfigured));
     let courier = clients.to_services(&console, limits);
+    let mut sessions: BTreeMap<&str, Session> = BTreeMap::new();
     for target in &targets {
         let Some(event) = &event else { break };
         let planned = run::plan(&setup, target, event, &setup.reader(target), false);
         let reads = planned.and_then(|_| reads(&setup, target, event, &setup.reader(target)));
         let outcome = match reads {
             Ok(plan) => {
-                courier
-                    .deliver(target.destination.name, plan, &Session::default())
-                    .await
+                let session = sessions.entry(target.destination.name).or_default();
+                courier.deliver(target.destination.name, plan, session).await
             }
             Err(problems) => {
                 let why: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
     destinations::{self, Target},
-    report::class::{Class, FAILED, USAGE},
+    report::class::exit_codes,
     variables::nearest,
 };
 
@@ -139,11 +139,8 @@ Destinations and operations, the default first:
         text += &format!("  {:<10} {}\n", destination.name, operations.join(" "));
     }
     text += "\nExit codes, under NOTIFY_ON_ERROR=warn; the highest of several failures wins:\n";
-    text += &format!("  {:>2}  {}\n", 0, "everything was sent, or there was nothing to send");
-    text += &format!("  {FAILED:>2}  a failure under NOTIFY_ON_ERROR=fail, or a bug\n");
-    text += &format!("  {USAGE:>2}  the command line is not understood\n");
-    for class in Class::ALL.iter().filter(|class| class.is_failure()) {
-        text += &format!("  {:>2}  {}:{}\n", class.code(), class.word(), class.description());
+    for (code, name, description) in exit_codes() {
+        text += &format!("  {code:>2}  {name:<14} {description}\n");
     }
     text += "\nEverything else is configured by variables: `notify-event explain` lists them with their values.";
     text

@@ -153,7 +153,7 @@ impl Environment {
                 ));
             }
             (None, None) => return Ok(None),
-            (Some(value), None) => match gitlab_file(name, value) {
+            (Some(value), None) => match gitlab_file(name, value, secret) {
                 Some(path) => Found {
                     value: content(name, &path)?,
                     name: name.to_owned(),
@@ -197,7 +197,7 @@ impl Environment {
 /// # Errors
 /// A file that can't be read, or base64 that isn't.
 pub fn pasted(name: &str, value: &str) -> Result<String, Problem> {
-    let value = match gitlab_file(name, value) {
+    let value = match gitlab_file(name, value, true) {
         Some(path) => content(name, &path)?,
         None => value.to_owned(),
     };
@@ -205,9 +205,10 @@ pub fn pasted(name: &str, value: &str) -> Result<String, Problem> {
 }
 
 /// The path of the temporary file in which the runner keeps a variable of the file type, if `value` is one: an
-/// absolute path of an existing file, named after the variable or lying in the job's `<project>.tmp` folder, where
-/// `T: "$FILE_VARIABLE"` points too (gitlab.md 2.2, 2.3). Any other path is a value like any other.
-fn gitlab_file(name: &str, value: &str) -> Option<PathBuf> {
+/// absolute path of an existing file, named after the variable. A credential may also be any file of the job's
+/// `<project>.tmp` folder, where `T: "$FILE_VARIABLE"` points (gitlab.md 2.2, 2.3); any other value may have come from a
+/// commit's text, which must not be able to name another variable's file. Any other path is a value like any other.
+fn gitlab_file(name: &str, value: &str, secret: bool) -> Option<PathBuf> {
     let path = Path::new(value);
     let is_named = path.file_name()?.to_str()? == name;
     let is_temporary = path.parent()?.extension().is_some_and(|extension| extension == "tmp");
@@ -215,7 +216,8 @@ fn gitlab_file(name: &str, value: &str) -> Option<PathBuf> {
         return None;
     }
     // Named after the variable and in the temporary folder, but gone: better a clear error than a path as a token.
-    ((is_named && is_temporary) || ((is_named || is_temporary) && path.is_file())).then(|| path.to_owned())
+    let is_ours = is_named || (secret && is_temporary);
+    ((is_named && is_temporary) || (is_ours && path.is_file())).then(|| path.to_owned())
 }
 
 /// A file's content, less one final newline.
@@ -352,10 +354,15 @@ mod tests {
             value(&[("RELY_API_TOKEN", &token)], "RELY_API_TOKEN"),
             Some("first\nlast\n".into())
         );
+        let by_another_variable = environment(&[("TOKEN", &token), ("EVENT_TITLE", &token)]);
         assert_eq!(
-            value(&[("TOKEN", &token)], "TOKEN"),
-            Some("first\nlast\n".into()),
-            "by way of another variable"
+            by_another_variable.find("TOKEN", true).unwrap().unwrap().value,
+            "first\nlast\n"
+        );
+        assert_eq!(
+            by_another_variable.find("EVENT_TITLE", false).unwrap().unwrap().value,
+            token,
+            "a commit's title must not reach another variable's file"
         );
         let windows = path("W", "x\r\n");
         assert_eq!(value(&[("A_FILE", &windows)], "A"), Some("x".into()));

@@ -86,7 +86,7 @@ impl fmt::Display for Action {
 
 variables! {
     /// The variables that make the event.
-    pub struct EventVariables, "contract 3" {
+    pub struct EventVariables, "notify-event, README" {
         /// What kind of thing happened.
         name: String = "EVENT_NAME", default "deployment";
         /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, or a synonym. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`, elsewhere from the pipeline's jobs, as GitLab's API shows them (`NOTIFY_JOB` names the one that counts).
@@ -339,9 +339,12 @@ impl Event {
 
     /// The event in one line, for the report.
     pub fn summary(&self) -> String {
-        let action = self.action.as_ref().map_or("(action unknown)", Action::word);
         let id = self.id.as_deref().unwrap_or("without id");
-        format!("{} {action}, {id} (action {})", self.name, self.action_source)
+        match &self.action {
+            Ok(action) => format!("{} {action}, {id} (action {})", self.name, self.action_source),
+            // Reads, releases and the like need none.
+            Err(_) => format!("{} {id}", self.name),
+        }
     }
 }
 

@@ -318,7 +318,7 @@ impl Round {
         };
         for planned in self.plans.iter_mut().filter(|planned| is_concerned(planned)) {
             let (target, plan) = planned;
-            match once::decide(&attempts, target, event, setup.policy.on_error) {
+            match once::decide(&attempts, target, event, setup.policy.on_error, console.redactor()) {
                 Decision::Send => {}
                 Decision::SendUnsure(why) => console.info(&format!("  {:<18} {why}", target.label())),
                 Decision::Skip(why) => {
@@ -326,7 +326,7 @@ impl Round {
                     continue;
                 }
             }
-            let done = once::done(&attempts, target, event);
+            let done = once::done(&attempts, target, event, console.redactor());
             if !done.is_empty() {
                 let rest = setup
                     .environment

@@ -33,7 +33,7 @@ choice! {
 
 variables! {
     /// What may be sent, how often, and what a failure means.
-    pub struct Policy, "contract 5" {
+    pub struct Policy, "notify-event, README" {
         /// Where to send to: `DESTINATION[:OPERATION][?]`, with commas between. Read when the command line names none.
         destinations: Option<List> = "NOTIFY_DESTINATIONS", derived "every destination whose credentials are set";
         /// What a failure does: `warn` exits with 75, 76 or 78, which the template allows, so that the job turns orange and the pipeline goes on; `fail` exits with 1; `ignore` exits with 0 and still prints the failure.
@@ -59,7 +59,7 @@ variables! {
 
 variables! {
     /// The way to the services.
-    pub struct Network, "contract 5" {
+    pub struct Network, "notify-event, README" {
         /// More root certificates to trust beside the built-in ones: a path, or the PEM text itself.
         ca_file: Option<String> = "NOTIFY_CA_FILE", optional;
         /// More root certificates, under the name that OpenSSL and curl use.

@@ -227,7 +227,9 @@ pub fn redactor(environment: &Environment) -> Redactor {
     }
     for (name, value) in environment.all() {
         let is_declared = declared().any(|variable| variable.is_secret() && variable.name == name);
-        let is_foreign = context::is_credential(name) && value.len() >= SHORTEST_FOREIGN_SECRET;
+        let is_foreign = context::is_credential(name)
+            && value.len() >= SHORTEST_FOREIGN_SECRET
+            && !context::is_public(environment, value);
         if (is_declared || is_foreign) && crate::environment::reference(value).is_none() {
             redactor.hide(value);
         }

@@ -3,6 +3,7 @@
 //! anew, as it does addresses, which may have been what was wrong.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -27,7 +28,7 @@ use crate::{
         receipt::{OutputFolder, Receipt},
     },
     run::{self, Clients},
-    settings::OnError,
+    secret::HIDDEN,
     setup::Setup,
     variables::{Kind, Reader, Variable},
 };
@@ -91,7 +92,9 @@ impl Undelivered {
     pub fn file_name(&self) -> String {
         let time = self.event.time.replace(':', "");
         let label = self.target.label().replace(':', "-");
-        format!("{time}-{label}")
+        // A job may get what several others kept, in one folder.
+        let job = self.job.as_ref().map(|job| format!("-{job}")).unwrap_or_default();
+        format!("{time}-{label}{job}")
     }
 
     /// The file's content.
@@ -114,6 +117,14 @@ impl Undelivered {
     fn from_json(json: &Value) -> Result<Self, String> {
         if json["undelivered"] != VERSION {
             return Err(format!("is no undelivered event of version {VERSION}"));
+        }
+        // It was written with secrets hidden, and can't be sent as it was meant.
+        for part in ["event", "variables"] {
+            if json[part].to_string().contains(HIDDEN) {
+                return Err(format!(
+                    "holds {HIDDEN} in its {part}: a value there was, or was called, a secret. It can't be delivered as it was"
+                ));
+            }
         }
         let text = |field: &str| json[field].as_str().ok_or_else(|| format!("has no {field}"));
         let label = format!("{}:{}", text("destination")?, text("operation")?);
@@ -150,7 +161,7 @@ impl Undelivered {
         attempts: &[Attempt],
         is_named: bool,
         is_foreign: bool,
-        on_error: OnError,
+        setup: &Setup,
     ) -> Option<String> {
         if is_foreign && !is_named {
             return Some("it is of another pipeline; name the file itself to send it in this one".to_owned());
@@ -158,7 +169,13 @@ impl Undelivered {
         if !self.target.operation.is_once {
             return None;
         }
-        if let Decision::Skip(why) = once::decide(attempts, &self.target, &self.event, on_error) {
+        if let Decision::Skip(why) = once::decide(
+            attempts,
+            &self.target,
+            &self.event,
+            setup.policy.on_error,
+            setup.console.redactor(),
+        ) {
             return Some(why);
         }
         (self.is_doubtful() && !is_named).then(|| {
@@ -248,6 +265,7 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     let attempts = attempts(setup, &lookup, &files).await;
     let mut results = Vec::new();
     let mut events = Vec::new();
+    let mut sessions: BTreeMap<&str, Session> = BTreeMap::new();
     for (path, undelivered) in files {
         let Undelivered { target, event, .. } = &undelivered;
         console.info(&format!(
@@ -267,11 +285,12 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
         };
         let is_named = paths.contains(&path);
         let is_foreign = undelivered.is_foreign(setup);
-        let plan = match undelivered.reason_not_to_send(&attempts, is_named, is_foreign, setup.policy.on_error) {
+        let plan = match undelivered.reason_not_to_send(&attempts, is_named, is_foreign, setup) {
             Some(why) => Ok(Plan::skip(why)),
             None => run::plan(setup, target, event, &reader, true),
         };
-        let outcome = run::carry_out(&courier, target, plan, &Session::default()).await;
+        let session = sessions.entry(target.destination.name).or_default();
+        let outcome = run::carry_out(&courier, target, plan, session).await;
         if !outcome.class.is_failure() && (is_named || !(undelivered.is_doubtful() || is_foreign)) {
             // An artifact of another job may be read-only; then the receipt is what remembers.
             if let Err(error) = fs::remove_file(&path) {
@@ -311,14 +330,21 @@ type Kept = (PathBuf, Undelivered);
 
 /// What the files hold, in the order of their events, and which of them hold nothing that can be delivered.
 fn kept(setup: &Setup, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>)> {
-    let told = setup.environment.predefined("EVENT_ACTION");
-    let told = told.filter(|word| !word.eq_ignore_ascii_case("auto"));
     let mut files = Vec::new();
     let mut problems = Vec::new();
+    let told = match setup.environment.find("EVENT_ACTION", false) {
+        Ok(found) => found
+            .map(|found| found.value)
+            .filter(|word| !word.eq_ignore_ascii_case("auto")),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
     for path in files_of(paths).context("the files can't be listed")? {
         match read(&path) {
             Ok(mut undelivered) => {
-                told.inspect(|word| undelivered.event.told(word));
+                told.as_ref().inspect(|word| undelivered.event.told(word));
                 files.push((path, undelivered));
             }
             Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
@@ -369,8 +395,15 @@ pub fn forget_other_jobs(setup: &Setup, folder: &OutputFolder) {
     let Some(job) = setup.job_id() else { return };
     for path in files_of(&[folder.path().join("undelivered")]).unwrap_or_default() {
         if read(&path).is_ok_and(|undelivered| undelivered.job.is_some_and(|theirs| theirs != job)) {
-            // What can't be removed is another user's, and will be named by the replay.
-            let _ = fs::remove_file(path);
+            let name = path.display().to_string();
+            match fs::remove_file(path) {
+                Ok(()) => setup
+                    .console
+                    .info(&format!("  {name} is another job's, which keeps it: removed here")),
+                Err(error) => setup
+                    .console
+                    .info(&format!("  {name} is another job's, and stays: {error}")),
+            }
         }
     }
 }

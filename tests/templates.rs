@@ -30,11 +30,11 @@ const HIDDEN_JOBS: [(&str, &str); 17] = [
     (".port-run", "notify-event port:run-update"),
     (
         ".notify-replay",
-        r#"notify-event replay "$NOTIFY_OUTPUT_DIR/undelivered""#,
+        r#"notify-event replay "${NOTIFY_OUTPUT_DIR:-.notify-event}/undelivered""#,
     ),
     (
         ".notify-binary",
-        r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event"#,
+        r#"mkdir -p .notify-binary && cp "$(command -v notify-event)" .notify-binary/notify-event && echo '*' >.notify-binary/.gitignore"#,
     ),
 ];
 

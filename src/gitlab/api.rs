@@ -17,7 +17,7 @@ use crate::{
 
 variables! {
     /// What is read to ask GitLab, beside its own `CI_*`.
-    pub struct Settings, "contract 7" {
+    pub struct Settings, "notify-event, README" {
         /// The job whose end is reported, parallel and matrix jobs by the name before the slash or colon. Without it, all jobs of the pipeline but this one.
         job: Option<String> = "NOTIFY_JOB", optional;
         /// A token with `read_api`, for instances that don't show a pipeline's jobs to a job token.
@@ -107,7 +107,7 @@ impl GitLab {
         )
     }
 
-    /// The latest deployments to an environment that ended well or are under way, newest first, as one array.
+    /// The latest deployments to an environment, whatever became of them, newest first, as one array.
     pub fn deployments(&self, environment: &str) -> Plan {
         let filters = vec![
             ("environment", environment.to_owned()),

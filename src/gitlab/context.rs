@@ -89,7 +89,16 @@ const CREDENTIAL_NAMES: &[&str] = &["CI_REPOSITORY_URL", "CI_BUILD_REPO", "DOCKE
 /// Whether the value of a variable of this name has to be taken for a credential.
 pub fn is_credential(name: &str) -> bool {
     let upper = name.to_uppercase();
-    CREDENTIAL_NAMES.contains(&upper.as_str()) || CREDENTIAL_WORDS.iter().any(|word| upper.contains(word))
+    CREDENTIAL_NAMES.contains(&upper.as_str())
+        || CREDENTIAL_WORDS.iter().any(|word| upper.contains(word))
+        || upper.split('_').any(|word| matches!(word, "PAT" | "AUTH"))
+}
+
+/// Whether a value is part of what GitLab shows of the pipeline to everybody who sees it: the project's name in
+/// `SECRET_NAME` is no secret.
+pub fn is_public(environment: &Environment, value: &str) -> bool {
+    let mut facts = FACTS.iter().filter_map(|fact| environment.predefined(fact.variable));
+    facts.any(|fact| fact.contains(value))
 }
 
 /// Whether templates may read the variable without being told so.
@@ -126,7 +135,13 @@ mod tests {
         ] {
             assert!(!is_open(name), "{name}");
         }
-        for name in ["CI_COMMIT_TITLE", "GITLAB_USER_LOGIN", "EVENT_TITLE"] {
+        for name in [
+            "CI_COMMIT_TITLE",
+            "GITLAB_USER_LOGIN",
+            "EVENT_TITLE",
+            "CI_PROJECT_PATH",
+            "CI_COMMIT_AUTHOR",
+        ] {
             assert!(is_open(name), "{name}");
         }
         assert!(!is_open("HOME"));

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::outcome::{Job, Status, parse};
-use crate::{destinations::Target, event::Event, report::class::Class, settings::OnError};
+use crate::{destinations::Target, event::Event, report::class::Class, secret::Redactor, settings::OnError};
 
 /// An earlier attempt of this job, and its receipt if it left one.
 pub struct Attempt {
@@ -27,13 +27,19 @@ pub enum Decision {
 
 /// Decides whether `event` still has to go to `target`. `on_error` is the policy under which the attempts ran too:
 /// they are the same job.
-pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: OnError) -> Decision {
+pub fn decide(
+    attempts: &[Attempt],
+    target: &Target,
+    event: &Event,
+    on_error: OnError,
+    redactor: &Redactor,
+) -> Decision {
     let mut unsure = Vec::new();
     let mut lost = Vec::new();
     for Attempt { job, receipt } in attempts {
         match receipt {
             Some(receipt) => {
-                for entry in entries(receipt, target, event) {
+                for entry in entries(receipt, target, event, redactor) {
                     if entry["class"] == Class::Sent.word() {
                         return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
                     }
@@ -82,9 +88,9 @@ pub fn decide(attempts: &[Attempt], target: &Target, event: &Event, on_error: On
 }
 
 /// The variables of which earlier attempts left nothing to do, although the rest failed.
-pub fn done(attempts: &[Attempt], target: &Target, event: &Event) -> Vec<&'static str> {
+pub fn done(attempts: &[Attempt], target: &Target, event: &Event, redactor: &Redactor) -> Vec<&'static str> {
     let receipts = attempts.iter().filter_map(|attempt| attempt.receipt.as_ref());
-    let entries = receipts.flat_map(|receipt| entries(receipt, target, event));
+    let entries = receipts.flat_map(|receipt| entries(receipt, target, event, redactor));
     let lists = entries.filter_map(|entry| entry["done"].as_array());
     let names: Vec<&Value> = lists.flatten().collect();
     let declared = target.destination.variables.iter().copied().flatten();
@@ -94,18 +100,35 @@ pub fn done(attempts: &[Attempt], target: &Target, event: &Event) -> Vec<&'stati
         .collect()
 }
 
-/// What a receipt says of this very event and this very operation.
-fn entries<'a>(receipt: &'a Value, target: &Target, event: &Event) -> impl Iterator<Item = &'a Value> {
+/// What a receipt says of this very event and this very operation. Receipts are written with secrets hidden, so what is
+/// compared with them is hidden too.
+fn entries<'a>(
+    receipt: &'a Value,
+    target: &Target,
+    event: &Event,
+    redactor: &Redactor,
+) -> impl Iterator<Item = &'a Value> {
+    let hidden = |text: Option<&str>| redactor.json(&text.into());
+    let (id, name, action) = (
+        hidden(event.known_id()),
+        hidden(Some(&event.name)),
+        hidden(event.known_action()),
+    );
+    let occasion = redactor.json(&event.occasion());
     // Those of the job's last run, and of the runs before it.
     let lists = [&receipt["destinations"], &receipt["earlier"]];
-    lists.into_iter().filter_map(Value::as_array).flatten().filter(|entry| {
-        entry["destination"] == target.destination.name
-            && entry["operation"] == target.operation.name
-            && entry["event_id"].as_str() == event.known_id()
-            && entry["event_name"].as_str() == Some(&event.name)
-            && entry["action"].as_str() == event.known_action()
-            && (event.action_is_given() || entry["occasion"] == event.occasion())
-    })
+    lists
+        .into_iter()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter(move |entry| {
+            entry["destination"] == target.destination.name
+                && entry["operation"] == target.operation.name
+                && entry["event_id"] == id
+                && entry["event_name"] == name
+                && entry["action"] == action
+                && (event.action_is_given() || entry["occasion"] == occasion)
+        })
 }
 
 /// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
@@ -155,7 +178,13 @@ mod tests {
     }
 
     fn decision(attempts: &[Attempt], event: &Event) -> Decision {
-        decide(attempts, &Target::parse("cto", true).unwrap(), event, OnError::Warn)
+        decide(
+            attempts,
+            &Target::parse("cto", true).unwrap(),
+            event,
+            OnError::Warn,
+            &Redactor::default(),
+        )
     }
 
     const GIVEN: &str = "from EVENT_ACTION";
@@ -229,7 +258,7 @@ mod tests {
         let target = Target::parse("cto", true).unwrap();
         let event = event("success", GIVEN, None);
         assert!(matches!(
-            decide(&ended, &target, &event, OnError::Ignore),
+            decide(&ended, &target, &event, OnError::Ignore, &Redactor::default()),
             Decision::SendUnsure(_)
         ));
     }

@@ -577,6 +577,7 @@ fn shortened(names: &[String]) -> String {
 
 fn not_found(others: &[Live], watched: &str) -> String {
     let mut names: Vec<&str> = others.iter().map(|live| whole(&live.job.name)).collect();
+    names.sort_unstable();
     names.dedup();
     let hint = match nearest(watched, names.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),

@@ -51,6 +51,18 @@ pub const FAILED: u8 = 1;
 /// Exit code of a command line that is not understood.
 pub const USAGE: u8 = 2;
 
+/// Every exit code, its name, and what it means.
+pub fn exit_codes() -> Vec<(u8, &'static str, &'static str)> {
+    let mut codes = vec![
+        (0, "done", "Everything was sent, or there was nothing to send."),
+        (FAILED, "failed", "A failure under NOTIFY_ON_ERROR=fail, or a bug."),
+        (USAGE, "usage", "The command line is not understood."),
+    ];
+    let failures = Class::ALL.iter().filter(|class| class.is_failure());
+    codes.extend(failures.map(|class| (class.code(), class.word(), class.description().trim())));
+    codes
+}
+
 impl Class {
     /// Whether it is a failure.
     pub fn is_failure(self) -> bool {

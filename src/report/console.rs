@@ -56,7 +56,7 @@ impl Console {
 }
 
 /// Foreign text may hold line breaks, colours or GitLab's section marks: a report stays one line, and plain.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.chars()
         .map(|character| if character.is_control() { ' ' } else { character })
         .collect()

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{
     delivery::courier::Outcome,
-    destinations::Target,
+    destinations::{self, Target},
     environment::Problem,
     event::{Event, SCHEMA_VERSION},
+    report::console::one_line,
     secret::Redactor,
 };
 
@@ -59,8 +60,10 @@ impl OutputFolder {
         let receipt = Path::new(path).join("receipt.json");
         let earlier = job.and_then(|job| earlier(&receipt, job));
         if earlier.is_none() {
-            // What an earlier job left here came along with its artifacts, and is not this job's.
-            let _ = fs::remove_file(&receipt);
+            // What an earlier job left here came along with its artifacts, or with the work tree, and is not this job's.
+            for name in files() {
+                let _ = fs::remove_file(Path::new(path).join(name));
+            }
         }
         let folder = Self {
             path: path.into(),
@@ -69,6 +72,8 @@ impl OutputFolder {
             earlier: earlier.unwrap_or_default(),
         };
         folder.write("receipt.env", "").map_err(fail)?;
+        // The folder may lie in the work tree of later jobs, which may want it clean.
+        folder.write(".gitignore", "*\n").map_err(fail)?;
         Ok(folder)
     }
 
@@ -144,6 +149,18 @@ impl OutputFolder {
     }
 }
 
+/// The files that a run may write, but for what it keeps undelivered.
+fn files() -> impl Iterator<Item = String> {
+    let reads = destinations::ALL.iter().flat_map(|destination| {
+        let of_operations = destination
+            .operations
+            .iter()
+            .map(|operation| format!("{}-{}.json", destination.name, operation.name));
+        of_operations.chain([format!("{}.json", destination.name)])
+    });
+    reads.chain(["receipt.json".to_owned()])
+}
+
 /// Lets everybody write. The runner hands artifacts to later jobs as root's files with the modes they had, and neither
 /// our image nor the user's has to run as root. What is not ours is as it is.
 fn open(path: &Path, mode: u32) {
@@ -213,6 +230,7 @@ fn dotenv(event: Option<&Event>, earlier: &[Value], receipts: &[Receipt]) -> Str
     let mut pairs: BTreeMap<String, String> = BTreeMap::new();
     let mut add = |name: String, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
+            // GitLab keeps quotes as they are and knows no line breaks.
             pairs.insert(name, one_line(value));
         }
     };
@@ -253,12 +271,4 @@ fn variable(target: &Target, what: &str) -> String {
         "NOTIFY_{}_{what}",
         target.label().to_uppercase().replace([':', '-'], "_")
     )
-}
-
-/// GitLab keeps quotes as they are and knows no line breaks.
-fn one_line(value: &str) -> String {
-    value
-        .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
 }
