@@ -739,6 +739,35 @@ fn a_job_keeps_only_what_it_could_not_deliver_itself() {
 }
 
 #[test]
+fn what_was_kept_with_a_secret_hidden_in_it_is_not_sent_as_that() {
+    let (sandbox, folder) = (Sandbox::start(), folder("replay-hidden"));
+    fail(&sandbox, Service::Rely, "/", 1, Fault::status(401));
+    failing(&["rely"], &sandbox, &folder)
+        .var("NAMESPACE_PASSWORD", "hunter2-hunter2")
+        .var("EVENT_TITLE", "deployed with hunter2-hunter2")
+        .run()
+        .exits(76)
+        .hides("hunter2-hunter2");
+    let sent = sandbox.requests_to(Service::Rely).len();
+    replay(&[&undelivered(&folder)], &sandbox)
+        .run()
+        .exits(78)
+        .says("holds [hidden] in its event");
+    assert_eq!(sandbox.requests_to(Service::Rely).len(), sent);
+    assert_eq!(files(&folder).len(), 1, "it is still there");
+}
+
+#[test]
+fn a_project_that_a_secret_is_named_after_is_no_secret() {
+    let (sandbox, folder) = (Sandbox::start(), folder("replay-public"));
+    failing(&["rely"], &sandbox, &folder)
+        .var("SECRET_NAME", "acme-shop")
+        .run()
+        .exits(0);
+    assert_eq!(json_of(&folder.join("receipt.json"))["event"]["id"], "acme-shop-8812");
+}
+
+#[test]
 fn a_bad_file_is_named_and_the_others_are_delivered() {
     let sandbox = Sandbox::start();
     let folder = folder("replay-bad");

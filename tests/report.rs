@@ -184,6 +184,26 @@ fn the_dotenv_file_has_the_results_of_every_call_in_a_job() {
 }
 
 #[test]
+fn what_another_job_read_is_not_taken_for_this_ones_result() {
+    let folder = folder("stale");
+    let sandbox = Sandbox::start();
+    let in_folder = |arguments: &[&str]| notify(arguments).at(&sandbox).var("NOTIFY_OUTPUT_DIR", &folder);
+    in_folder(&["rely"]).run().exits(0);
+    in_folder(&["rely:get"]).run().exits(0);
+    assert!(folder.join("rely.json").exists());
+    assert_eq!(
+        fs::read_to_string(folder.join(".gitignore")).expect("the work tree stays clean"),
+        "*\n"
+    );
+    in_folder(&["rely:get"])
+        .var("CI_JOB_ID", "992")
+        .var("RELY_ENTITY_ID", "missing")
+        .run()
+        .exits(76);
+    assert!(!folder.join("rely.json").exists());
+}
+
+#[test]
 fn the_dotenv_file_keeps_within_gitlabs_limits_whatever_the_values_are() {
     let all: Vec<&str> = OPERATIONS.iter().map(|(operation, _)| *operation).collect();
     for id in [
