@@ -186,6 +186,9 @@ impl Report {
                 end.get(..19) > report.time.get(..19)
             });
             match status {
+                // `error` is Aviator's own guess about a deployment that it heard nothing of for an hour: the end that
+                // is reported late is what really happened (vendors/aviator.md 4).
+                Some(Status::Error) if report.status.is_final() => Verdict::Then(report.send()),
                 Some(status) if status.is_final() && (is_newer || !report.status.is_final()) => {
                     Verdict::Skipped(format!(
                         "the deployment has ended with `{}` meanwhile; a late `{}` would undo that",
