@@ -47,6 +47,7 @@ pub enum Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     use lexopt::prelude::{Long, Short, Value};
 
+    const COMMANDS: &[&str] = &["check", "explain", "replay", "catalog"];
     const OPTIONS: &[&str] = &["dry-run", "help", "version"];
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut words = Vec::new();
@@ -98,11 +99,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     }
     let mut targets: Vec<Target> = Vec::new();
     for word in &words {
-        let target = Target::parse(word, true)?;
-        // Named twice is meant once: nothing is sent twice.
-        if !targets.iter().any(|other| other.is_same(&target)) {
-            targets.push(target);
-        }
+        Target::parse(word, true)
+            .map_err(|message| match nearest(word, COMMANDS.iter().copied()) {
+                Some(command) if targets.is_empty() => format!("{message}; or do you mean the command `{command}`?"),
+                _ => message,
+            })?
+            .add_to(&mut targets);
     }
     match (command.as_deref(), dry_run) {
         (None, dry_run) => Ok(Command::Send { targets, dry_run }),

@@ -144,12 +144,12 @@ impl Target {
     /// # Errors
     /// The name that is not known, with the nearest that is.
     pub fn parse(text: &str, is_named: bool) -> Result<Self, String> {
-        let (name, is_optional) = match text.strip_suffix('?') {
-            Some(name) => (name, true),
-            None => (text, false),
+        let (name, is_optional) = match text.trim().strip_suffix('?') {
+            Some(name) => (name.trim(), true),
+            None => (text.trim(), false),
         };
         let (name, operation) = match name.split_once(':') {
-            Some((name, operation)) => (name, Some(operation)),
+            Some((name, operation)) => (name.trim(), Some(operation.trim())),
             None => (name, None),
         };
         let destination = find(name)?;
@@ -171,9 +171,14 @@ impl Target {
         })
     }
 
-    /// Whether both ask for the same of the same service.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.destination.name == other.destination.name && self.operation == other.operation
+    /// Adds this to what is to be sent. Named twice is meant once, and optional only if it is so each time.
+    pub fn add_to(self, targets: &mut Vec<Self>) {
+        let is_same =
+            |other: &&mut Self| self.destination.name == other.destination.name && self.operation == other.operation;
+        match targets.iter_mut().find(is_same) {
+            Some(other) => other.is_optional &= self.is_optional,
+            None => targets.push(self),
+        }
     }
 
     /// `destination:operation`, or the destination alone for its default.

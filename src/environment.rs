@@ -21,7 +21,7 @@ const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// The prefix of a value in base64, as the to-be-continuous templates introduced it (gitlab.md 7).
-const BASE64_PREFIX: &str = "@b64@";
+pub const BASE64_PREFIX: &str = "@b64@";
 
 /// A variable that can't be used, and what to do about it. Ends a destination, or the run, as `misconfigured`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,14 +224,19 @@ fn gitlab_file(name: &str, value: &str, secret: bool) -> Option<PathBuf> {
 fn content(name: &str, path: &Path) -> Result<String, Problem> {
     let fail = |why: String| Problem::new(name, format!("names the file {}, which {why}", path.display()));
     let bytes = fs::read(path).map_err(|error| fail(format!("can't be read: {error}")))?;
-    let mut text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".to_owned()))?;
+    let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".to_owned()))?;
+    Ok(less_one_newline(text))
+}
+
+/// Files end in a line break, and so does what `echo` hands to `base64`.
+fn less_one_newline(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
             text.pop();
         }
     }
-    Ok(text)
+    text
 }
 
 fn decoded(name: &str, value: String) -> Result<String, Problem> {
@@ -243,6 +248,7 @@ fn decoded(name: &str, value: String) -> Result<String, Problem> {
         .into_iter()
         .find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(&encoded).ok())
         .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(less_one_newline)
         .ok_or_else(|| {
             let shape = format!("{} characters", encoded.chars().count());
             Problem::new(
@@ -331,6 +337,7 @@ mod tests {
         assert_eq!(value(&[("A", "@b64@c8O8w58=")], "A"), Some("süß".into()));
         assert_eq!(value(&[("A", "@b64@c8O8w58")], "A"), Some("süß".into()));
         assert_eq!(value(&[("A", "@b64@Pz8_")], "A"), Some("???".into()));
+        assert_eq!(value(&[("A", "@b64@dG9rCg==")], "A"), Some("tok".into()));
         let message = problem(&[("A", "@b64@s3cr*t")], "A", true);
         assert!(
             message.contains("6 characters") && !message.contains("s3cr"),

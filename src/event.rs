@@ -745,6 +745,15 @@ impl<'a> Context<'a> {
                 .map_err(|problem| Missing::Refused(problem.to_string()))?
                 .map(|found| found.value)
         };
+        let is_copy = |credential: &&&str| {
+            let found = self.environment.find(credential, true).ok().flatten();
+            found.is_some_and(|found| Some(found.value) == value)
+        };
+        if self.credentials.iter().any(|credential| is_copy(&credential)) {
+            return Err(Missing::Refused(format!(
+                "`{path}` holds a credential, which templates can't reach"
+            )));
+        }
         value.map(Value::from).ok_or_else(|| Missing::undefined(path))
     }
 }

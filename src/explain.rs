@@ -1,5 +1,7 @@
 //! `explain`: every variable that a run reads, its value, and where that came from.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -23,13 +25,20 @@ const SHOWN: usize = 100;
 /// # Errors
 /// Standard output is closed.
 pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
+    let usable;
     let setup = match Setup::read(environment) {
         Ok(setup) => setup,
         Err((console, _, problems)) => {
             for problem in &problems {
                 console.line(&format!("  {}: {problem}", Class::Misconfigured.word()));
             }
-            return Ok(Class::Misconfigured.code());
+            // Everything else can be shown all the same, and what is wrong is marked in its place.
+            let is_wrong = |name: &str| problems.iter().any(|problem| problem.variable == name);
+            usable = environment.with_kept(BTreeMap::new(), is_wrong);
+            match Setup::read(&usable) {
+                Ok(setup) => setup,
+                Err(_) => return Ok(Class::Misconfigured.code()),
+            }
         }
     };
     let (targets, problems) = setup.targets(named.to_vec());
@@ -107,6 +116,10 @@ fn row(variable: &Variable, reader: &Reader, setup: &Setup) -> (String, String) 
     };
     match reader.resolve(variable) {
         Err(problem) => ("!".to_owned(), format!("misconfigured: {problem}")),
+        Ok(Some(found)) if reader.check(variable, &found).is_err() => {
+            let why = reader.check(variable, &found).err().map(|problem| problem.to_string());
+            ("!".to_owned(), format!("misconfigured: {}", why.unwrap_or_default()))
+        }
         Ok(Some(found)) => {
             let value = match variable.kind {
                 Kind::Secret => format!("hidden, {}", shape(&found.value)),

@@ -87,6 +87,7 @@ async fn run(mut setup: Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<
     let dry_run = dry_run || setup.policy.dry_run.0;
     let limits = setup.limits();
     let (targets, mut problems) = setup.targets(named);
+    let names_are_wrong = !problems.is_empty();
     let clients = match Clients::new(&setup) {
         Ok(clients) => Some(clients),
         Err(of_network) => {
@@ -129,8 +130,16 @@ async fn run(mut setup: Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<
         cli::version(),
         event.as_ref().map_or("no event".to_owned(), Event::summary)
     ));
+    if let Some(hint) = event.as_ref().and_then(misspelled) {
+        console.line(&hint);
+    }
     complain(console, &problems);
+    // What is wrong with the event or the folder keeps every target from being sent to; if all are optional, so is that.
+    let is_all_optional = !targets.is_empty() && targets.iter().all(|target| target.is_optional) && !names_are_wrong;
     let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
+    if is_all_optional {
+        classes.clear();
+    }
     if dry_run {
         return show(&setup, round.plans, classes);
     }
@@ -235,6 +244,13 @@ impl Round {
         if setup.mentions_changes() {
             let (environment, now) = setup.context.place_and_time();
             let changes = lookup.changes(environment.as_deref(), &now).await;
+            if changes.as_ref().is_ok_and(|changes| changes["count"].is_null()) {
+                setup.console.info(&format!(
+                    "  {:<18} changes.count and changes.merge_requests are absent: GitLab has no deployment of this \
+                     pipeline to the environment, or does not show what it brought",
+                    "GitLab"
+                ));
+            }
             if let Err(why) = &changes {
                 setup
                     .console
@@ -382,6 +398,14 @@ pub fn plan(
         .filter_map(|request| client::check(request).err())
         .collect();
     if problems.is_empty() { Ok(plan) } else { Err(problems) }
+}
+
+/// A word for a deployment's action that nobody knows, but that looks like one that everybody does. It is sent: CTO.ai
+/// takes any.
+fn misspelled(event: &Event) -> Option<String> {
+    let word = event.known_action().filter(|word| !Action::WORDS.contains(word))?;
+    let near = variables::nearest(word, Action::WORDS.iter().copied()).filter(|_| event.name == "deployment")?;
+    Some(format!("  EVENT_ACTION is `{word}`; did you mean `{near}`?"))
 }
 
 /// The actions of `NOTIFY_ONLY`. A word that is none but looks like one would silence everything without a sound.

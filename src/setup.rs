@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::{
     delivery::{client, courier::Limits},
     destinations::{self, Target},
-    environment::{Environment, Problem},
+    environment::{self, Environment, Problem},
     event::{Context, EventVariables},
     gitlab::{
         api::{self, GitLab},
@@ -153,8 +153,7 @@ impl<'a> Setup<'a> {
         if let Some(List(words)) = &self.policy.destinations {
             for word in words {
                 match Target::parse(word, false) {
-                    Ok(target) if targets.iter().any(|other| other.is_same(&target)) => {}
-                    Ok(target) => targets.push(target),
+                    Ok(target) => target.add_to(&mut targets),
                     Err(message) => problems.push(Problem::new("NOTIFY_DESTINATIONS", format!("is wrong: {message}"))),
                 }
             }
@@ -221,6 +220,7 @@ pub fn redactor(environment: &Environment) -> Redactor {
                 // A whole header line: its value alone is the credential.
                 if let Some((_, value)) = found.value.split_once(':').filter(|_| name.ends_with("_HEADER")) {
                     redactor.hide(value);
+                    hide_basic(&redactor, value);
                 }
             }
         }
@@ -230,9 +230,23 @@ pub fn redactor(environment: &Environment) -> Redactor {
         let is_foreign = context::is_credential(name)
             && value.len() >= SHORTEST_FOREIGN_SECRET
             && !context::is_public(environment, value);
-        if (is_declared || is_foreign) && crate::environment::reference(value).is_none() {
+        if (is_declared || is_foreign) && environment::reference(value).is_none() {
             redactor.hide(value);
         }
     }
     redactor
+}
+
+/// Hides what `Basic` credentials say once they are decoded: a server may name the user, or quote the password.
+fn hide_basic(redactor: &Redactor, header: &str) {
+    let Some(encoded) = header.trim().strip_prefix("Basic ") else {
+        return;
+    };
+    let Ok(decoded) = environment::pasted("", &format!("{}{encoded}", environment::BASE64_PREFIX)) else {
+        return;
+    };
+    redactor.hide(&decoded);
+    if let Some((_, password)) = decoded.split_once(':') {
+        redactor.hide(password);
+    }
 }

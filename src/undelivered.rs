@@ -169,9 +169,14 @@ impl Undelivered {
         if !self.target.operation.is_once {
             return None;
         }
+        // That an earlier attempt of a replay ended well says the same, however the event's own job named its targets.
+        let target = Target {
+            is_named: true,
+            ..self.target
+        };
         if let Decision::Skip(why) = once::decide(
             attempts,
-            &self.target,
+            &target,
             &self.event,
             setup.policy.on_error,
             setup.console.redactor(),
@@ -376,7 +381,10 @@ fn files_of(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let mut inside: Vec<PathBuf> = fs::read_dir(path)?
+            // The output folder itself is meant to be the one inside it.
+            let own = path.join("undelivered");
+            let folder = if own.is_dir() { &own } else { path };
+            let mut inside: Vec<PathBuf> = fs::read_dir(folder)?
                 .filter_map(|entry| Some(entry.ok()?.path()))
                 .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
                 .collect();

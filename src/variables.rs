@@ -28,6 +28,8 @@ pub struct Variable {
     pub default: Default,
     /// A name that another tool gave it, read only where the destination was named on the command line, and then first.
     pub official: Option<&'static str>,
+    /// Whether a value can become the field's type; if not, why, to be put behind the variable's name.
+    pub check: fn(&str) -> Result<(), String>,
     /// What it is for.
     pub description: &'static str,
     /// Where the fact comes from that the vendor wants it so.
@@ -137,12 +139,6 @@ pub trait Group: DeserializeOwned {
     /// The declarations, in the order of the struct's fields.
     const VARIABLES: &'static [Variable];
 
-    /// Whether `value` can become the field's type; if not, why.
-    ///
-    /// # Errors
-    /// The reason, to be put behind the variable's name.
-    fn check(field: &str, value: &str) -> Result<(), String>;
-
     /// Tells each value the variable it came from.
     fn came_from(&mut self, name_of: &dyn Fn(&str) -> String);
 }
@@ -193,17 +189,11 @@ macro_rules! variables {
                     kind: <$type as $crate::variables::FromVariable>::KIND,
                     default: $crate::variables!(@default $state $($default)?),
                     official: $crate::variables!(@official $($official)?),
+                    check: $crate::variables::check::<$type>,
                     description: concat!($($doc),+),
                     source: $source,
                 },
             )+];
-
-            fn check(field: &str, value: &str) -> Result<(), String> {
-                match field {
-                    $(stringify!($field) => $crate::variables::check::<$type>(value),)+
-                    _ => unreachable!("only declared fields are checked"),
-                }
-            }
 
             fn came_from(&mut self, name_of: &dyn Fn(&str) -> String) {
                 $($crate::variables::FromVariable::came_from(&mut self.$field, &name_of(stringify!($field)));)+
@@ -338,7 +328,7 @@ impl Reader<'_> {
         let mut resolved = Vec::new();
         for variable in T::VARIABLES {
             match self.resolve(variable) {
-                Ok(Some(found)) => match self.check::<T>(variable, &found) {
+                Ok(Some(found)) => match self.check(variable, &found) {
                     Ok(()) => resolved.push((variable.field, found)),
                     Err(problem) => problems.push(problem),
                 },
@@ -442,8 +432,12 @@ impl Reader<'_> {
         }
     }
 
-    fn check<T: Group>(&self, variable: &Variable, found: &Resolved) -> Result<(), Problem> {
-        T::check(variable.field, &found.value).map_err(|message| Problem::new(&found.name, message))?;
+    /// Whether a value is one that `variable` may have.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn check(&self, variable: &Variable, found: &Resolved) -> Result<(), Problem> {
+        (variable.check)(&found.value).map_err(|message| Problem::new(&found.name, message))?;
         if variable.kind == Kind::Url && !self.allow_http {
             BaseUrl::parse(&found.value)
                 .and_then(|url| url.require_tls())

@@ -97,6 +97,11 @@ impl Reply {
         self.expect_json().map(|_| ())
     }
 
+    /// The verdict on a success that says that it is none.
+    pub fn contradictory(&self) -> Verdict {
+        Verdict::Rejected(format!("answered {}, but says: {}", self.status, self.complaint()))
+    }
+
     fn kind(&self) -> &'static str {
         let start: String = self
             .body

@@ -119,6 +119,7 @@ const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
 fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     let settings: Settings = order.reader.read()?;
     let event = order.event;
+    check_segment("AVIATOR_PROJECT", &settings.project).map_err(|problem| vec![problem])?;
     match order.operation {
         "release" => release(&settings, event),
         "deployment" => deployment(&settings, event, order.is_replay),
@@ -395,12 +396,24 @@ fn page() -> String {
 /// The bodies of successful replies are not documented, and may be empty (vendors/aviator.md 3).
 fn accept(reply: &Reply) -> Verdict {
     match reply.expect_empty_or_json() {
+        Ok(()) if reply.text_at("/error").is_some() => reply.contradictory(),
         Ok(()) => Verdict::Delivered(Delivered {
             identifier: reply.json().and_then(|body| body.get("id")).map(template::plain),
             ..Delivered::default()
         }),
         Err(verdict) => verdict,
     }
+}
+
+/// Refuses what would leave the path that it is put into.
+fn check_segment(variable: &str, name: &str) -> Result<(), Problem> {
+    if matches!(name, "." | "..") {
+        return Err(Problem::new(
+            variable,
+            format!("is `{name}`, which names nothing in Aviator"),
+        ));
+    }
+    Ok(())
 }
 
 fn project(settings: &Settings) -> String {
@@ -414,7 +427,7 @@ fn environment_url(settings: &Settings, environment: &str) -> String {
 }
 
 fn environment(settings: &Settings, event: &Event) -> Result<String, Problem> {
-    settings
+    let environment = settings
         .environment
         .as_ref()
         .or(event.environment.as_ref())
@@ -424,7 +437,9 @@ fn environment(settings: &Settings, event: &Event) -> Result<String, Problem> {
                 "AVIATOR_ENVIRONMENT",
                 "is not set, and neither is EVENT_ENVIRONMENT; name the environment as Aviator does",
             )
-        })
+        })?;
+    check_segment("AVIATOR_ENVIRONMENT", &environment)?;
+    Ok(environment)
 }
 
 /// The release candidate, and what to say of it. The suffix is `-rc<number>`; the vendor's own pages also write

@@ -87,6 +87,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         .header("x-ops-mechanism", "gitlab-job")
         .json(&body);
     let step = Step::new("event", request, |reply, _| match reply.expect_object() {
+        Ok(body) if body.contains_key("error") => reply.contradictory(),
         Ok(_) => Verdict::delivered(),
         Err(verdict) => verdict,
     })

@@ -70,6 +70,11 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         None => (order.event.id().map_err(|problem| vec![problem])?, "EVENT_ID"),
     };
     let id = cut(given);
+    if matches!(id.as_str(), "." | "..") {
+        let what =
+            format!("becomes `{id}` in Rely's pattern for ids, which names nothing; it needs a letter or a digit");
+        return Err(vec![Problem::new(variable, what)]);
+    }
     if order.operation == "get" {
         let api = Api::new(&settings, &id, &Value::Null);
         let read = Step::new("get", api.request(Method::Get, ""), |reply, _| {
@@ -208,6 +213,9 @@ fn step(name: &'static str, request: Request) -> Step {
 /// Any 2xx with the entity's JSON (vendors/rely.md 3).
 fn accept(reply: &Reply) -> Verdict {
     match reply.expect_object() {
+        Ok(body) if !body.contains_key("id") && (body.contains_key("detail") || body.contains_key("error")) => {
+            reply.contradictory()
+        }
         Ok(_) => Verdict::delivered(),
         Err(verdict) => verdict,
     }

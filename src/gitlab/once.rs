@@ -55,7 +55,12 @@ pub fn decide(
                 }
             }
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
-            None if job.status == Status::Success && on_error != OnError::Ignore && !target.is_optional => {
+            // What the command line names is the same in every attempt; what variables name may have changed since.
+            None if job.status == Status::Success
+                && on_error != OnError::Ignore
+                && !target.is_optional
+                && target.is_named =>
+            {
                 match is_same_truth(job, event) {
                     Some(true) => {
                         return Decision::Skip(format!(
