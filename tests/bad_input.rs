@@ -604,3 +604,77 @@ fn a_misconfigured_destination_does_not_hide_anothers_failure() {
         .says_of("rely", "misconfigured")
         .says_of("cto", "rejected");
 }
+
+#[test]
+fn a_name_of_dots_alone_leads_out_of_no_path() {
+    let sandbox = Sandbox::start();
+    for (arguments, variable, value) in [
+        ("rely", "RELY_ENTITY_ID", ".."),
+        ("rely:get", "RELY_ENTITY_ID", "."),
+        ("rely", "EVENT_ID", "ÜÜ"),
+        ("aviator", "AVIATOR_PROJECT", ".."),
+        ("aviator:rollback", "AVIATOR_ENVIRONMENT", ".."),
+    ] {
+        notify(&[arguments])
+            .at(&sandbox)
+            .var("AVIATOR_RELEASE_CANDIDATE", "1-rc1")
+            .var("EVENT_ENVIRONMENT", "production")
+            .var(variable, value)
+            .run()
+            .exits(78)
+            .says(variable);
+    }
+    assert!(sandbox.requests().is_empty());
+}
+
+#[test]
+fn of_two_mentions_the_one_that_counts_counts() {
+    let sandbox = Sandbox::start();
+    for arguments in [["rely?", "rely"], ["rely", "rely?"]] {
+        notify(&arguments)
+            .at(&sandbox)
+            .var("RELY_API_TOKEN", "not-the-right-token")
+            .run()
+            .exits(76);
+    }
+    notify(&[])
+        .at(&sandbox)
+        .var("NOTIFY_DESTINATIONS", " rely ? , rely : get? ")
+        .run()
+        .exits(0);
+}
+
+#[test]
+fn an_optional_destination_never_changes_the_exit_code_whatever_is_wrong() {
+    let sandbox = Sandbox::start();
+    for arguments in [["rely?"].as_slice(), &["rely?", "cto"]] {
+        notify(arguments)
+            .at(&sandbox)
+            .var("EVENT_TITLE", "{{ nope")
+            .run()
+            .exits(if arguments.len() == 1 { 0 } else { 78 })
+            .says("EVENT_TITLE");
+    }
+    notify(&["chek"]).run().exits(2).says("the command `check`");
+    notify(&["cto"])
+        .at(&sandbox)
+        .var("EVENT_ACTION", "sucess")
+        .run()
+        .exits(0)
+        .says("did you mean `success`?");
+}
+
+#[test]
+fn explain_shows_everything_whatever_is_wrong() {
+    let ran = notify(&["explain", "rely"])
+        .var("NOTIFY_TIMEOUT", "abc")
+        .var("RELY_API_TOKEN", "a-token-of-rely")
+        .var("RELY_PROPERTIES", "{")
+        .run()
+        .exits(0)
+        .hides("a-token-of-rely");
+    for line in ["NOTIFY_TIMEOUT", "RELY_PROPERTIES"] {
+        let row = ran.stdout.lines().find(|row| row.trim_start().starts_with(line));
+        assert!(row.is_some_and(|row| row.contains("misconfigured")), "{}", ran.stdout);
+    }
+}

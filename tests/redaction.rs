@@ -540,3 +540,46 @@ fn what_is_sent_is_not_cleaned() {
         "glcbt-64_job-token-value"
     );
 }
+
+#[test]
+fn what_basic_credentials_say_is_hidden_too() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(
+        Service::Direktiv,
+        1,
+        Fault::Status {
+            code: 403,
+            headers: Vec::new(),
+            body: r#"{"error":{"code":"access_token_invalid","message":"no user:dk-SECRET-tok, bad dk-SECRET-tok"}}"#
+                .to_owned(),
+        },
+    );
+    notify(&["direktiv"])
+        .at(&sandbox)
+        .var("DIREKTIV_HEADER", "Authorization: Basic dXNlcjpkay1TRUNSRVQtdG9r")
+        .var("NOTIFY_LOG", "debug")
+        .run()
+        .exits(76)
+        .hides("dk-SECRET-tok")
+        .hides("dXNlcjpkay1TRUNSRVQtdG9r");
+}
+
+#[test]
+fn a_copy_of_a_credential_is_out_of_a_templates_reach() {
+    let sandbox = Sandbox::start();
+    let (_, token) = sandbox
+        .variables()
+        .into_iter()
+        .find(|(name, _)| name == "RELY_API_TOKEN")
+        .expect("a token");
+    notify(&["rely"])
+        .at(&sandbox)
+        .var("COPY", &token)
+        .var("NOTIFY_TEMPLATE_ENV", "*")
+        .var("RELY_ENTITY_TITLE", "{{ env.COPY }}")
+        .run()
+        .exits(78)
+        .says("env.COPY")
+        .hides(&token);
+    assert!(sandbox.requests().is_empty());
+}

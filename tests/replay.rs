@@ -922,3 +922,12 @@ fn a_replay_job_that_is_run_again_repeats_nothing_that_counts() {
         .map(serde_json::Map::len);
     assert_eq!(runs, Some(1));
 }
+
+#[test]
+fn the_whole_output_folder_may_be_named() {
+    let (sandbox, folder) = (Sandbox::start(), folder("replay-whole"));
+    fail(&sandbox, Service::Rely, "/", 1, Fault::status(401));
+    failing(&["rely"], &sandbox, &folder).run().exits(76);
+    replay(&[&folder], &sandbox).run().exits(0).says("1 sent");
+    assert!(files(&folder).is_empty());
+}
