@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use crate::{
-    delivery::courier::{Outcome, Session},
-    destinations::{CHECK, Order, Target},
-    environment::{Environment, Problem},
-    event::{Action, Event, Told},
+    delivery::courier::Session,
+    destinations::{CHECK, Target},
+    environment::Environment,
+    event::{Action, Told},
     gitlab::{lookup::Lookup, outcome::Finding},
     report::class::{self, Class},
     run::{self, Clients},
     setup::Setup,
-    variables::Reader,
 };
 
 /// Checks the named destinations, or those that a run would send to.
@@ -24,15 +23,7 @@ use crate::{
 pub fn check(environment: &Environment, named: Vec<Target>) -> Result<u8> {
     match Setup::read(environment) {
         Ok(setup) => run::block_on(check_all(setup, named)),
-        Err((console, on_error, problems)) => {
-            run::complain(&console, &problems);
-            Ok(run::conclude(
-                &console,
-                on_error,
-                Class::Misconfigured,
-                "nothing can be sent",
-            ))
-        }
+        Err((console, on_error, problems)) => Ok(run::give_up(&console, on_error, &problems, "nothing can be sent")),
     }
 }
 
@@ -44,13 +35,7 @@ async fn check_all(mut setup: Setup<'_>, named: Vec<Target>) -> u8 {
         Ok(clients) => clients,
         Err(of_network) => {
             problems.extend(of_network);
-            run::complain(&console, &problems);
-            return run::conclude(
-                &console,
-                setup.policy.on_error,
-                Class::Misconfigured,
-                "nothing can be sent",
-            );
+            return run::give_up(&console, setup.policy.on_error, &problems, "nothing can be sent");
         }
     };
     let to_gitlab = clients.to_gitlab(&console, limits);
@@ -79,17 +64,16 @@ async fn check_all(mut setup: Setup<'_>, named: Vec<Target>) -> u8 {
     let mut sessions: BTreeMap<&str, Session> = BTreeMap::new();
     for target in &targets {
         let Some(event) = &event else { break };
-        let planned = run::plan(&setup, target, event, &setup.reader(target), false);
-        let reads = planned.and_then(|_| reads(&setup, target, event, &setup.reader(target)));
+        let reader = setup.reader(target);
+        // What the run itself would send has to be right too.
+        let reads = run::plan(&setup, target, event, &reader, false)
+            .and_then(|_| run::ordered(&setup, target, CHECK, event, &reader, false));
         let outcome = match reads {
             Ok(plan) => {
                 let session = sessions.entry(target.destination.name).or_default();
                 courier.deliver(target.destination.name, plan, session).await
             }
-            Err(problems) => {
-                let why: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                Outcome::unsent(Class::Misconfigured, why.join("; "), None)
-            }
+            Err(problems) => run::misconfigured(&problems),
         };
         if outcome.class.is_failure() {
             run::report(&console, target, &outcome);
@@ -176,24 +160,4 @@ async fn check_gitlab(setup: &Setup<'_>, lookup: &Lookup<'_>, is_needed: bool) -
         }
         Told::NotAsked => None,
     }
-}
-
-/// The reads that tell whether `target` can be reached.
-fn reads(
-    setup: &Setup,
-    target: &Target,
-    event: &Event,
-    reader: &Reader,
-) -> Result<crate::delivery::plan::Plan, Vec<Problem>> {
-    let order = Order {
-        operation: CHECK,
-        event,
-        reader: *reader,
-        is_replay: false,
-    };
-    let plan = (target.destination.plan)(&order)?;
-    for secret in &plan.secrets {
-        setup.console.redactor().hide(secret.expose());
-    }
-    Ok(plan)
 }

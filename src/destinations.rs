@@ -6,6 +6,7 @@ use crate::{
     delivery::plan::Plan,
     environment::Problem,
     event::{Action, Event},
+    time,
     variables::{Reader, Variable, nearest},
 };
 
@@ -103,8 +104,7 @@ pub struct Order<'a> {
 /// Whether a late event has been overtaken by what a service holds by now: one that does not end a deployment by any
 /// newer report, one that ends it by a newer end. `updated_at` is RFC 3339.
 pub fn is_overtaken(event: &Event, is_finished: bool, updated_at: Option<&str>) -> bool {
-    let time = |text| humantime::parse_rfc3339(text).ok();
-    let is_newer = match (updated_at.and_then(time), time(&event.time)) {
+    let is_newer = match (updated_at.and_then(time::parse), time::parse(&event.time)) {
         (Some(updated), Some(reported)) => updated > reported,
         _ => false,
     };
@@ -206,4 +206,47 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
     let hint = nearest(name, known.clone()).map_or(".".to_owned(), |near| format!(", did you mean `{near}`?"));
     let known: Vec<&str> = known.collect();
     format!("there is no {what} `{name}`{hint} There are: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_late_event_is_overtaken_in_whatever_form_the_service_writes_its_time() {
+        let event = |action: &str| {
+            Event::from_json(&json!({
+                "schema_version": 1, "name": "deployment", "action": action, "action_source": "a test",
+                "time": "2025-03-01T10:00:00Z",
+            }))
+            .unwrap()
+        };
+        for (updated_at, is_newer) in [
+            ("2025-03-01T10:00:01.5Z", true),
+            ("2025-03-01T10:00:01.500000+00:00", true),
+            ("2025-03-01T10:30:00+01:00", false),
+            ("2025-03-01T09:59:59Z", false),
+        ] {
+            assert_eq!(
+                is_overtaken(&event("progressing"), false, Some(updated_at)),
+                is_newer,
+                "{updated_at}"
+            );
+            assert_eq!(
+                is_overtaken(&event("failure"), true, Some(updated_at)),
+                is_newer,
+                "{updated_at}"
+            );
+            assert!(
+                !is_overtaken(&event("failure"), false, Some(updated_at)),
+                "an end is sent over a start"
+            );
+        }
+        assert!(
+            is_overtaken(&event("started"), true, None),
+            "what has ended is not begun again"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use serde_json::{Map, Value, json};
@@ -14,6 +14,7 @@ use crate::{
     environment::{Environment, Problem},
     gitlab::{context, outcome::Finding, slug},
     template::{Missing, Scope},
+    time::{self, timestamp},
     variables,
     variables::{Group, Object, Reader, Variable},
 };
@@ -483,7 +484,7 @@ impl<'a> Context<'a> {
         let duration = started_at
             .as_deref()
             .filter(|_| is_after_script)
-            .and_then(|start| humantime::parse_rfc3339(start).ok())
+            .and_then(time::parse)
             .and_then(|start| self.now.duration_since(start).ok())
             .map(|duration| duration.as_secs())
             .or_else(|| finding?.duration);
@@ -819,17 +820,10 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// A time in RFC 3339, UTC, to the second.
-pub fn timestamp(time: SystemTime) -> String {
-    // Times before 1970 or after 9999 can't be written so; no clock of a pipeline shows one.
-    let time = time
-        .max(SystemTime::UNIX_EPOCH)
-        .min(SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799));
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const GITLAB: &[(&str, &str)] = &[

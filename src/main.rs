@@ -17,6 +17,7 @@ mod secret;
 mod settings;
 mod setup;
 mod template;
+mod time;
 mod undelivered;
 mod variables;
 

@@ -76,11 +76,14 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
 pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Result<u8> {
     match Setup::read(environment) {
         Ok(setup) => block_on(run(setup, named, dry_run))?,
-        Err((console, on_error, problems)) => {
-            complain(&console, &problems);
-            Ok(conclude(&console, on_error, Class::Misconfigured, "nothing was sent"))
-        }
+        Err((console, on_error, problems)) => Ok(give_up(&console, on_error, &problems, "nothing was sent")),
     }
+}
+
+/// Ends a run that can't begin.
+pub fn give_up(console: &Console, on_error: OnError, problems: &[Problem], what: &str) -> u8 {
+    complain(console, problems);
+    conclude(console, on_error, Class::Misconfigured, what)
 }
 
 async fn run(mut setup: Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
@@ -285,7 +288,7 @@ impl Round {
                     plans: Vec::new(),
                     problems,
                 };
-                return (round, vec![setup.context.take_asked()]);
+                return (round, vec![setup.context.take_asked(); targets.len()]);
             }
         };
         let for_all = setup.context.take_asked();
@@ -381,8 +384,27 @@ pub fn plan(
             )));
         }
     }
+    let plan = ordered(setup, target, target.operation.name, event, reader, is_replay)?;
+    let login = plan.login.as_ref().map(|login| &login.request);
+    let problems: Vec<Problem> = login
+        .into_iter()
+        .chain(plan.steps.iter().map(|step| &step.request))
+        .filter_map(|request| client::check(request).err())
+        .collect();
+    if problems.is_empty() { Ok(plan) } else { Err(problems) }
+}
+
+/// The plan of `target`'s service for an operation. Credentials that it found on the way are hidden from then on.
+pub fn ordered(
+    setup: &Setup,
+    target: &Target,
+    operation: &'static str,
+    event: &Event,
+    reader: &Reader,
+    is_replay: bool,
+) -> Result<Plan, Vec<Problem>> {
     let order = Order {
-        operation: target.operation.name,
+        operation,
         event,
         reader: *reader,
         is_replay,
@@ -391,13 +413,7 @@ pub fn plan(
     for secret in &plan.secrets {
         setup.console.redactor().hide(secret.expose());
     }
-    let login = plan.login.as_ref().map(|login| &login.request);
-    let problems: Vec<Problem> = login
-        .into_iter()
-        .chain(plan.steps.iter().map(|step| &step.request))
-        .filter_map(|request| client::check(request).err())
-        .collect();
-    if problems.is_empty() { Ok(plan) } else { Err(problems) }
+    Ok(plan)
 }
 
 /// A word for a deployment's action that nobody knows, but that looks like one that everybody does. It is sent: CTO.ai
@@ -510,13 +526,16 @@ pub async fn carry_out(
             }
             courier.deliver(&label, plan, session).await
         }
-        Err(problems) => {
-            let why = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            Outcome::unsent(Class::Misconfigured, why, None)
-        }
+        Err(problems) => misconfigured(&problems),
     };
     report(courier.console, target, &outcome);
     outcome
+}
+
+/// The outcome of a target whose variables can't be used.
+pub fn misconfigured(problems: &[Problem]) -> Outcome {
+    let why: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Outcome::unsent(Class::Misconfigured, why.join("; "), None)
 }
 
 /// Keeps what could not be delivered, for a replay.

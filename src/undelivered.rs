@@ -221,13 +221,7 @@ pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
     let setup = match Setup::read(environment) {
         Ok(setup) => setup,
         Err((console, on_error, problems)) => {
-            run::complain(&console, &problems);
-            return Ok(run::conclude(
-                &console,
-                on_error,
-                Class::Misconfigured,
-                "nothing was sent",
-            ));
+            return Ok(run::give_up(&console, on_error, &problems, "nothing was sent"));
         }
     };
     run::block_on(replay_all(&setup, paths))?
@@ -241,11 +235,10 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
         Ok(clients) => clients,
         Err(of_network) => {
             problems.extend(of_network);
-            run::complain(console, &problems);
-            return Ok(run::conclude(
+            return Ok(run::give_up(
                 console,
                 setup.policy.on_error,
-                Class::Misconfigured,
+                &problems,
                 "nothing was sent",
             ));
         }

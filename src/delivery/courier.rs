@@ -411,44 +411,28 @@ impl Trip<'_> {
     /// Has `login` yield its credential, and hides it from then on.
     async fn log_in(&mut self, login: &Login) -> Result<(), Ended> {
         let pointer = login.pointer;
-        let mut step = Step::new("login", login.request.clone(), move |reply, _| {
+        let step = Step::new("login", login.request.clone(), move |reply, _| {
             match reply.expect_object() {
                 Ok(_) => match reply.text_at(pointer) {
                     Some(credential) if !credential.is_empty() => Verdict::Delivered(Delivered {
                         identifier: Some(credential.to_owned()),
                         ..Delivered::default()
                     }),
-                    _ => Verdict::Rejected(format!("the login answered {} without a credential", reply.status)),
+                    _ => Verdict::Rejected(format!("it answered {} without a credential", reply.status)),
                 },
                 Err(verdict) => verdict,
             }
         });
-        loop {
-            let (reply, sent) = match self.attempt(&step).await {
-                Ok(reply) => reply,
-                Err(next) => {
-                    step = next?;
-                    continue;
-                }
-            };
-            step = match step.read(&reply, sent) {
-                Verdict::Delivered(Delivered {
-                    identifier: Some(credential),
-                    ..
-                }) => {
-                    self.courier.console.redactor().hide(&credential);
-                    let secret = Secret::new(&credential, login.name);
-                    self.session.learned.borrow_mut().insert(login.name, secret);
-                    self.counts.remove(step.name);
-                    return Ok(());
-                }
-                Verdict::Rejected(why) => return Err(Ended(Class::Rejected, why)),
-                _ => self
-                    .as_usual(step, &reply)
-                    .await
-                    .map_err(|Ended(class, why)| Ended(class, format!("the login was not accepted: {why}")))?,
-            };
-        }
+        // A login is a step like any other, but that it needs no login itself.
+        let carried = Box::pin(self.carry(step, None)).await;
+        let delivered = carried.map_err(|Ended(class, why)| Ended(class, format!("the login failed: {why}")))?;
+        let credential = delivered.identifier.unwrap_or_default();
+        self.courier.console.redactor().hide(&credential);
+        let secret = Secret::new(&credential, login.name);
+        self.session.learned.borrow_mut().insert(login.name, secret);
+        // The next one, after a refusal, has attempts of its own.
+        self.counts.remove("login");
+        Ok(())
     }
 
     async fn pause(&self, pause: Duration) -> Result<(), Ended> {

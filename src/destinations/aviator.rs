@@ -18,7 +18,7 @@ use crate::{
     environment::Problem,
     event::{Action, Event},
     secret::Secret,
-    template, variables,
+    template, time, variables,
     variables::{BaseUrl, Flag, Group},
 };
 
@@ -182,10 +182,12 @@ impl Report {
             let candidate = &*report.api.candidate;
             let last = all.and_then(|all| all.iter().find(|one| one["release_candidate_version"] == candidate));
             let status = last.and_then(|one| Status::from_word(one["status"].as_str()?));
-            let is_newer = last.and_then(|one| one["deploy_end_at"].as_str()).is_some_and(|end| {
-                // RFC 3339 in UTC, both, so that their texts compare as their times do, to the second.
-                end.get(..19) > report.time.get(..19)
-            });
+            let ended = last.and_then(|one| time::parse(one["deploy_end_at"].as_str()?));
+            // An event's time is to the second: what ended within it is not newer.
+            let is_newer = matches!(
+                (ended, time::parse(&report.time)),
+                (Some(ended), Some(reported)) if ended >= reported + Duration::from_secs(1)
+            );
             match status {
                 // `error` is Aviator's own guess about a deployment that it heard nothing of for an hour: the end that
                 // is reported late is what really happened (vendors/aviator.md 4).
@@ -257,7 +259,7 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
 fn deployment(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
     let (candidate, note) = candidate(settings, event)?;
     let api = Rc::new(Deployments::new(settings, event, &candidate)?);
-    let asked_at = humantime::parse_rfc3339(&event.time).unwrap_or_else(|_| SystemTime::now());
+    let asked_at = time::parse(&event.time).unwrap_or_else(SystemTime::now);
     let step = if is_replay {
         find_or_create(&api, asked_at)
     } else {
@@ -299,8 +301,10 @@ fn find_or_create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
 /// Whether a deployment can be the one that was asked for at `asked_at`.
 fn is_fresh(deployment: &Value, asked_at: SystemTime) -> bool {
     match deployment["deploy_start_at"].as_str() {
-        Some(start) => humantime::parse_rfc3339_weak(start.trim_end_matches('Z'))
-            .is_ok_and(|start| start + CLOCKS_DIFFER_BY >= asked_at),
+        // Aviator writes UTC; whether it always says so is not documented.
+        Some(start) => time::parse(start)
+            .or_else(|| humantime::parse_rfc3339_weak(start).ok())
+            .is_some_and(|start| start + CLOCKS_DIFFER_BY >= asked_at),
         None => !deployment["status"]
             .as_str()
             .and_then(Status::from_word)
@@ -504,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_fresh_deployment_is_ours() {
-        let asked_at = humantime::parse_rfc3339("2025-03-01T10:00:00Z").unwrap();
+        let asked_at = time::parse("2025-03-01T10:00:00Z").unwrap();
         assert!(is_fresh(
             &json!({"status": "pending", "deploy_start_at": null}),
             asked_at

@@ -18,6 +18,7 @@ use crate::{
     environment::Environment,
     event::Told,
     report::class::Class,
+    time,
 };
 
 /// The job token's rights came with GitLab 17.10 and 18.0 (gitlab.md 2.5).
@@ -216,7 +217,7 @@ fn described(ours: Option<&Value>, before: Option<&Value>, merge_requests: &Valu
 }
 
 fn seconds_between(start: &str, end: &str) -> Option<u64> {
-    let (start, end) = (outcome::parse(start)?, outcome::parse(end)?);
+    let (start, end) = (time::parse(start)?, time::parse(end)?);
     end.duration_since(start).ok().map(|time| time.as_secs())
 }
 

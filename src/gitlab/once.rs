@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::outcome::{Job, Status, parse};
-use crate::{destinations::Target, event::Event, report::class::Class, secret::Redactor, settings::OnError};
+use super::outcome::{Job, Status};
+use crate::{destinations::Target, event::Event, report::class::Class, secret::Redactor, settings::OnError, time};
 
 /// An earlier attempt of this job, and its receipt if it left one.
 pub struct Attempt {
@@ -142,8 +142,8 @@ fn is_same_truth(attempt: &Job, event: &Event) -> Option<bool> {
     if event.action_is_given() {
         return Some(true);
     }
-    let started = attempt.started_at.as_deref().and_then(parse)?;
-    let ended = event.finished_at.as_deref().and_then(parse)?;
+    let started = attempt.started_at.as_deref().and_then(time::parse)?;
+    let ended = event.finished_at.as_deref().and_then(time::parse)?;
     Some(ended <= started)
 }
 

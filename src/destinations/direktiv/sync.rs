@@ -14,7 +14,7 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    template,
+    template, time,
 };
 
 /// What is said where a directory is given to the newer API.
@@ -224,16 +224,13 @@ fn label(id: Option<&str>) -> String {
 }
 
 fn created(record: &Value) -> Option<SystemTime> {
-    humantime::parse_rfc3339(record["createdAt"].as_str()?).ok()
+    time::parse(record["createdAt"].as_str()?)
 }
 
 /// The last lines of a log, oldest first, whichever way it was given and whatever the version calls their fields.
 fn last_lines(body: &Value) -> Vec<String> {
     let mut entries = api::records(body, &["/data", "/results", "/edges"]);
-    let time = |entry: &Value| {
-        let time = entry["time"].as_str().or(entry["t"].as_str())?;
-        humantime::parse_rfc3339(time).ok()
-    };
+    let time = |entry: &Value| time::parse(entry["time"].as_str().or(entry["t"].as_str())?);
     if let [first, .., last] = entries.as_slice()
         && let (Some(first), Some(last)) = (time(first), time(last))
         && first > last
