@@ -1,11 +1,12 @@
 //! Values arrive as they are written: whatever is in them, whatever they are put into.
 
-mod support;
-
 use sandbox::{Sandbox, Service};
 use serde_json::{Value, json};
-use support::{
-    Run, UGLY_BRANCH, bodies, notify,
+
+use crate::support::{
+    Run, UGLY_BRANCH, bodies,
+    held::{cto_events, direktiv_namespace, port_deployment, rely_production},
+    notify,
     operations::{prepared, ready, sent},
 };
 
@@ -28,21 +29,13 @@ const TEXTS: &[&str] = &[
     "{\"a\": 1}",
 ];
 
-/// The entity that Rely holds.
-fn rely_entity(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Rely)["entities"]["acme-shop-8812-production"].clone()
-}
-
-/// The entity that Port holds.
-fn port_entity(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Port)["entities"]["deployment"]["there"].clone()
-}
-
 /// What the workflow of Direktiv was given: the text itself.
 fn direktiv_input(sandbox: &Sandbox) -> String {
-    let state = sandbox.state(Service::Direktiv);
-    let instances = &state["namespaces"]["demo"]["instances"];
-    instances[0]["input"].as_str().unwrap_or_default().to_owned()
+    let namespace = direktiv_namespace(sandbox);
+    namespace["instances"][0]["input"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A run of the operations that take free text, into all of which a template puts the commit's message.
@@ -66,22 +59,22 @@ fn with_message(sandbox: &Sandbox, message: &str) -> Run {
 /// Checks that a message is everywhere, and nothing is beside it.
 #[track_caller]
 fn arrived(sandbox: &Sandbox, message: &str) {
-    let entity = rely_entity(sandbox);
+    let entity = rely_production(sandbox);
     assert_eq!(entity["title"], message);
     assert_eq!(entity["description"], message);
     assert_eq!(
         entity["properties"],
         json!({"status": message, "failureReason": format!("said: {message}")})
     );
-    let events = &sandbox.state(Service::Cto)["events"];
+    let events = cto_events(sandbox);
     assert_eq!(events[0]["image"], message);
     assert_eq!(events[0].as_object().map(serde_json::Map::len), Some(9));
     let input: Value = serde_json::from_str(&direktiv_input(sandbox)).expect("the input is JSON");
     assert_eq!(input["title"], message);
     assert_eq!(input["image"], message);
-    let broadcast = &sandbox.state(Service::Direktiv)["namespaces"]["demo"]["events"][0];
+    let broadcast = &direktiv_namespace(sandbox)["events"][0];
     assert_eq!(broadcast["data"]["title"], message);
-    let entity = port_entity(sandbox);
+    let entity = port_deployment(sandbox, "there");
     assert_eq!(entity["title"], message);
     assert_eq!(entity["properties"]["version"], message);
 }
@@ -122,12 +115,12 @@ fn an_ugly_branch_arrives_intact_at_every_service_without_being_asked_for() {
     .var("RELY_PROPERTIES", r#"{"status": "{{ event.branch }}"}"#)
     .run()
     .exits(0);
-    assert_eq!(rely_entity(&sandbox)["properties"]["status"], UGLY_BRANCH);
-    assert_eq!(sandbox.state(Service::Cto)["events"][0]["branch"], UGLY_BRANCH);
-    assert_eq!(port_entity(&sandbox)["properties"]["branch"], UGLY_BRANCH);
+    assert_eq!(rely_production(&sandbox)["properties"]["status"], UGLY_BRANCH);
+    assert_eq!(cto_events(&sandbox)[0]["branch"], UGLY_BRANCH);
+    assert_eq!(port_deployment(&sandbox, "there")["properties"]["branch"], UGLY_BRANCH);
     let input: Value = serde_json::from_str(&direktiv_input(&sandbox)).expect("the input is JSON");
     assert_eq!(input["branch"], UGLY_BRANCH);
-    let broadcast = &sandbox.state(Service::Direktiv)["namespaces"]["demo"]["events"][0];
+    let broadcast = &direktiv_namespace(&sandbox)["events"][0];
     assert_eq!(broadcast["data"]["branch"], UGLY_BRANCH);
 }
 
@@ -351,11 +344,8 @@ fn a_title_can_not_break_out_of_its_place() {
         (&rely["title"], &rely["properties"]["status"]),
         (&json!(attack), &json!("SUCCESS"))
     );
-    assert_eq!(port_entity(&sandbox)["properties"]["status"], "SUCCESS");
-    assert_eq!(
-        sandbox.state(Service::Cto)["events"][0]["meta"],
-        json!({"user": attack})
-    );
+    assert_eq!(port_deployment(&sandbox, "there")["properties"]["status"], "SUCCESS");
+    assert_eq!(cto_events(&sandbox)[0]["meta"], json!({"user": attack}));
 }
 
 // The event's own defaults

@@ -1,13 +1,12 @@
 //! `check`: a preflight that says what is wrong, by reads alone.
 
-#[path = "support/pipeline.rs"]
-mod pipeline;
-mod support;
-
-use pipeline::{in_job, jobs, seed};
 use sandbox::{DirektivVersion, Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::Value;
-use support::{Run, notify};
+
+use crate::{
+    gitlab::{in_job, jobs, seed},
+    support::{Run, folder, notify},
+};
 
 const ALL: [&str; 6] = ["check", "rely", "cto", "direktiv", "aviator", "port"];
 const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
@@ -44,7 +43,7 @@ fn everything_is_ready_and_nothing_is_written() {
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("build success | deploy success"));
     let before = states(&sandbox);
-    let folder = pipeline::folder("check-ready");
+    let folder = folder("check-ready");
     let ran = in_job(&ALL, &sandbox)
         .vars([PRODUCTION, CANDIDATE])
         .within(&folder)

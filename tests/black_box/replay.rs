@@ -1,19 +1,25 @@
 //! Nothing lost: what could not be delivered is kept without its secrets, and delivered later as it would have been,
 //! once, in order, and never over something newer.
 
-#[path = "support/pipeline.rs"]
-mod pipeline;
-mod support;
-
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use pipeline::{OWN, cto_actions, folder, in_job, jobs, rely_entity, seed, seed_only, writes};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sandbox::{Fault, Options, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{Run, json_of, notify};
+
+use crate::{
+    gitlab::{OWN, in_job, jobs, seed, seed_only, writes},
+    support::{
+        Run, catalog, folder,
+        held::{cto_actions, deployed, port_deployment, rely_entity, rely_production, workflows},
+        json_of, notify,
+        operations::service_of,
+        secrets::forms,
+    },
+};
 
 type Variables = &'static [(&'static str, &'static str)];
 
@@ -72,11 +78,6 @@ fn prepare(sandbox: &Sandbox) {
     );
 }
 
-fn service_of(target: &str) -> Service {
-    let name = target.split(':').next().expect("a destination");
-    Service::named(name).expect("a service")
-}
-
 /// Lets every request that fits `on` (a method, a part of the path, or both) fail, so many times.
 fn fail(sandbox: &Sandbox, service: Service, on: &str, times: usize, fault: Fault) {
     let on = if on.contains(' ') || on.starts_with('/') {
@@ -131,41 +132,6 @@ fn essence(request: &Recorded) -> String {
         request.query,
         request.text()
     )
-}
-
-/// Every form in which a secret could stand in a text.
-fn forms(secret: &str) -> Vec<String> {
-    let encoded: String = secret
-        .bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect();
-    let in_json = json!(secret).to_string();
-    let in_json = in_json.trim_matches('"').to_owned();
-    let mut forms = vec![
-        secret.to_owned(),
-        encoded,
-        in_json.clone(),
-        json!(in_json).to_string().trim_matches('"').to_owned(),
-    ];
-    forms.push(base64(secret.as_bytes()));
-    forms
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bytes
-        .chunks(3)
-        .flat_map(|chunk| {
-            let all = chunk.iter().fold(0_u32, |all, byte| all << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-            (0..=chunk.len()).map(move |place| char::from(LETTERS[(all >> (18 - 6 * place) & 63) as usize]))
-        })
-        .collect()
 }
 
 #[test]
@@ -226,10 +192,9 @@ fn what_is_kept_holds_no_secret_in_any_form() {
         let folder = folder(&format!("replay-secrets-{}", target.replace(':', "-")));
         fail(&sandbox, service_of(target), on, 1, Fault::EchoSecrets);
         let known = sandbox.variables();
-        let is_secret = |name: &str| ["TOKEN", "SECRET", "CLIENT_ID"].iter().any(|word| name.contains(word));
         let mut secrets: Vec<String> = known
             .iter()
-            .filter(|(name, _)| is_secret(name))
+            .filter(|(name, _)| catalog::is_secret(name))
             .map(|(_, value)| value.clone())
             .collect();
         secrets.push("glcbt-64_job-token-value".to_owned());
@@ -240,7 +205,7 @@ fn what_is_kept_holds_no_secret_in_any_form() {
             .var("EVENT_TITLE", format!("with {token}"))
             .var(
                 "EVENT_PROPERTIES",
-                json!({"header": format!("Bearer {}", base64(token.as_bytes()))}).to_string(),
+                json!({"header": format!("Bearer {}", BASE64_STANDARD.encode(token))}).to_string(),
             )
             .run()
             .exits(76);
@@ -534,14 +499,10 @@ fn an_end_is_replayed_over_a_start() {
     }
     run("failure").exits(75);
     replay(&[&undelivered(&folder)], &sandbox).run().exits(0).says("3 sent");
-    assert_eq!(
-        sandbox.state(Service::Rely)["entities"]["acme-shop-8812-production"]["properties"]["status"],
-        "FAILED"
-    );
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812-production"];
+    assert_eq!(rely_production(&sandbox)["properties"]["status"], "FAILED");
+    let port = port_deployment(&sandbox, "acme-shop-8812-production");
     assert_eq!(port["properties"]["status"], "FAILURE");
-    let aviator = &sandbox.state(Service::Aviator)["environments"]["production"]["deployments"][0];
-    assert_eq!(aviator["status"], "failure");
+    assert_eq!(deployed(&sandbox), "failure");
 }
 
 #[test]
@@ -602,10 +563,7 @@ fn a_deployment_that_may_have_been_created_is_looked_for_first() {
         .run()
         .exits(0)
         .says("an earlier attempt had created it");
-    assert_eq!(
-        sandbox.state(Service::Aviator)["environments"]["production"]["triggered_workflows"],
-        1
-    );
+    assert_eq!(workflows(&sandbox), 1);
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! The harness of the black-box tests: the real binary, in the environment of a GitLab job, against the sandbox.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+//! The harness: calls of the binary, what came of them, and what the sandbox got.
 
 pub mod catalog;
+pub mod faults;
+pub mod held;
 pub mod operations;
 pub mod proxy;
+pub mod secrets;
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -177,9 +180,12 @@ impl Ran {
     }
 }
 
-/// A new folder for one test.
+/// A new folder, whoever else wants one of that name at the same time.
 pub fn folder(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{name}-{}-{number}", std::process::id());
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).expect("an old folder can be removed");
     }
@@ -268,8 +274,7 @@ pub fn golden_form(request: &Recorded, sandbox: &Sandbox) -> Value {
 fn named(text: &str, sandbox: &Sandbox) -> String {
     let mut text = text.to_owned();
     for (name, value) in sandbox.variables() {
-        let is_credential = ["TOKEN", "SECRET", "CLIENT_ID"].iter().any(|word| name.contains(word));
-        if is_credential {
+        if catalog::is_secret(&name) {
             text = text.replace(&value, &format!("${name}"));
         }
     }

@@ -1,14 +1,19 @@
 //! What really happened: for every way in which a pipeline can go, the event that arrives is the truth, or nothing is
-//! sent and the report says why (contract, section 7; gitlab.md, sections 3 and 8).
+//! sent and the report says why: a guess is never reported (docs/gitlab.md 3, 8).
 
-#[path = "support/pipeline.rs"]
-mod pipeline;
-mod support;
-
-use pipeline::{cto_actions, in_job, jobs, rely_entity, seed, seed_only, writes};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{Ran, notify};
+
+use crate::{
+    gitlab::{in_job, jobs, seed, seed_only, writes},
+    support::{
+        Ran, Run,
+        faults::{reply, status},
+        folder,
+        held::{cto_actions, port_deployment, rely_entity},
+        notify,
+    },
+};
 
 /// Rely's words for the actions (its stock blueprint).
 fn rely_word(action: &str) -> &'static str {
@@ -281,11 +286,7 @@ fn a_wrong_token_is_named() {
 
 #[test]
 fn an_outage_of_gitlab_is_no_outcome() {
-    let out = |code| Fault::Status {
-        code,
-        headers: vec![("retry-after".to_owned(), "0".to_owned())],
-        body: "<html>maintenance</html>".to_owned(),
-    };
+    let out = |code| reply(code, &[("retry-after", "0")], "<html>maintenance</html>");
     for (case, fault, text) in [
         ("503", out(503), "503"),
         ("500", out(500), "500"),
@@ -293,15 +294,7 @@ fn an_outage_of_gitlab_is_no_outcome() {
         ("hang", Fault::Hang, "GitLab did not tell"),
         ("HTML", Fault::Html, "an HTML page"),
         ("no JSON", Fault::NotJson, "GitLab did not tell"),
-        (
-            "another's list",
-            Fault::Status {
-                code: 200,
-                headers: Vec::new(),
-                body: "{}".to_owned(),
-            },
-            "GitLab did not tell",
-        ),
+        ("another's list", reply(200, &[], "{}"), "GitLab did not tell"),
     ] {
         let sandbox = Sandbox::start();
         seed(&sandbox, jobs("deploy success"));
@@ -321,7 +314,7 @@ fn an_outage_of_gitlab_is_no_outcome() {
 fn a_gitlab_that_stumbles_is_asked_again() {
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("deploy failed"));
-    sandbox.fail(Service::GitLab, 2, Fault::status_with(503, "retry-after", "0"));
+    sandbox.fail(Service::GitLab, 2, status(503));
     in_job(&["rely", "cto"], &sandbox).run().exits(0);
     arrived(&sandbox, "failure", "the third attempt");
 }
@@ -454,7 +447,7 @@ fn times_are_those_of_the_watched_job() {
     );
     assert_eq!(rely["properties"]["closedAt"], "2025-03-01T10:04:00Z");
     assert_eq!(rely["properties"]["duration"], 58);
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812"]["properties"];
+    let port = &port_deployment(&sandbox, "acme-shop-8812")["properties"];
     assert_eq!(port["startedAt"], "2025-03-01T10:03:02Z");
     assert_eq!(port["finishedAt"], "2025-03-01T10:04:00Z");
     assert_eq!(port["duration"], 58);
@@ -465,7 +458,7 @@ fn times_of_a_whole_pipeline_go_from_its_first_start_to_its_last_end() {
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("build success | deploy success | report@.post success"));
     in_job(&["port"], &sandbox).run().exits(0);
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812"]["properties"];
+    let port = &port_deployment(&sandbox, "acme-shop-8812")["properties"];
     assert_eq!(port["startedAt"], "2025-03-01T10:01:02Z");
     assert_eq!(
         port["finishedAt"], "2025-03-01T10:03:00Z",
@@ -479,7 +472,7 @@ fn a_job_that_goes_on_has_a_start_and_no_end() {
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("deploy running"));
     in_job(&["port"], &sandbox).var("NOTIFY_JOB", "deploy").run().exits(0);
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812"]["properties"];
+    let port = &port_deployment(&sandbox, "acme-shop-8812")["properties"];
     assert_eq!(port["startedAt"], "2025-03-01T10:01:02Z");
     assert_eq!((&port["finishedAt"], &port["duration"]), (&Value::Null, &Value::Null));
 }
@@ -492,7 +485,7 @@ fn times_in_an_after_script_are_the_jobs_own() {
         .var("CI_JOB_STARTED_AT", "2025-03-01T10:02:02Z")
         .run()
         .exits(0);
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812"]["properties"];
+    let port = &port_deployment(&sandbox, "acme-shop-8812")["properties"];
     assert_eq!(port["startedAt"], "2025-03-01T10:02:02Z");
     assert_eq!(
         (&port["status"], &port["successful"]),
@@ -528,10 +521,10 @@ fn gitlabs_own_root_is_trusted_for_gitlab_and_for_nobody_else() {
     });
     let services = Sandbox::start();
     seed(&gitlab, jobs("deploy failed"));
-    let folder = pipeline::folder("gitlab-root");
+    let folder = folder("gitlab-root");
     let root = folder.join("ca.pem");
     std::fs::write(&root, gitlab.ca_pem().expect("a root")).expect("the root can be written");
-    let run = |at: &Sandbox| -> support::Run {
+    let run = |at: &Sandbox| -> Run {
         let mut run = notify(&["rely", "cto"]).at(at).without("EVENT_ACTION");
         for (name, value) in gitlab.gitlab_variables() {
             run = run.var(&name, value);

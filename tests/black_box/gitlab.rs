@@ -1,15 +1,9 @@
 //! The pipeline that the tests pretend to be in, as the sandbox's GitLab knows it.
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
-use std::{
-    path::PathBuf,
-    sync::atomic::{AtomicU32, Ordering},
-};
 
 use sandbox::{Recorded, Sandbox, Service};
 use serde_json::{Value, json};
 
-use crate::support::{self, Run, notify};
+use crate::support::{Run, notify, operations::LOGIN};
 
 /// The id of the job that the binary runs in, as the harness has it.
 pub const OWN: u64 = 991;
@@ -37,12 +31,6 @@ pub fn jobs(jobs: &str) -> Vec<Value> {
             })
         })
         .collect()
-}
-
-/// A new folder, whoever else wants one of that name at the same time.
-pub fn folder(name: &str) -> PathBuf {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    support::folder(&format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// The job that the binary runs in.
@@ -73,23 +61,6 @@ pub fn in_job(arguments: &[&str], sandbox: &Sandbox) -> Run {
 /// What the services that are reported to were sent, reads left out.
 pub fn writes(sandbox: &Sandbox) -> Vec<Recorded> {
     let mut requests = sandbox.requests();
-    requests.retain(|request| {
-        request.service != Service::GitLab && request.method != "GET" && !request.path.ends_with("/auth/access_token")
-    });
+    requests.retain(|request| request.service != Service::GitLab && request.method != "GET" && request.path != LOGIN);
     requests
-}
-
-/// The actions of the events that CTO.ai holds.
-pub fn cto_actions(sandbox: &Sandbox) -> Vec<String> {
-    let state = sandbox.state(Service::Cto);
-    let events = state["events"].as_array().expect("a list of events");
-    events
-        .iter()
-        .map(|event| event["event_action"].as_str().expect("an action").to_owned())
-        .collect()
-}
-
-/// The entity that Rely holds for this pipeline; null if there is none.
-pub fn rely_entity(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Rely)["entities"]["acme-shop-8812"].clone()
 }

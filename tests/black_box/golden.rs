@@ -1,14 +1,13 @@
 //! Golden requests: for every destination, operation and action exactly what is sent, kept in `tests/golden/`.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test golden` writes the files anew; read the difference before committing it.
-
-mod support;
+//! `UPDATE_GOLDEN=1 cargo test --test black_box golden` writes the files anew; read the difference before committing it.
 
 use std::{env, fs, path::Path};
 
 use sandbox::{DirektivVersion, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{golden_form, notify};
+
+use crate::support::{golden_form, notify};
 
 /// One case: what is run, and in which environment beyond the usual one.
 struct Case {
@@ -79,7 +78,7 @@ fn variables(case: &Case) -> Value {
         .into()
 }
 
-/// Each action as a case of the same operation: the contract's words, mostly by a synonym, and one of another event.
+/// Each action as a case of the same operation: the six words, mostly by a synonym, and one of another event.
 fn actions(runs: Runs, variables: Variables) -> Vec<Case> {
     const ACTIONS: &[(&str, (&str, &str))] = &[
         ("started", ("EVENT_ACTION", "started")),

@@ -1,16 +1,17 @@
 //! Variables and arguments that can't be used: found before anything is sent, and named.
 
-mod support;
-
 use std::os::unix::ffi::OsStrExt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sandbox::{Fault, Sandbox, Service};
-use support::{
+
+use crate::support::{
     Ran, Run, at_once,
-    catalog::{Variable, of_destinations, variables},
-    folder, gitlab_file, notify,
-    operations::{prepared, ready},
+    catalog::{Variable, destinations, of_destinations, variables},
+    folder, gitlab_file,
+    held::rely_production,
+    notify,
+    operations::{prepared, ready, service_of},
 };
 
 /// A destination that has nothing to do with `destination`.
@@ -29,16 +30,16 @@ fn refuses(destination: &str, name: &str, change: impl Fn(Run) -> Run) -> Ran {
         .says_of(destination, "misconfigured")
         .says_of(destination, name)
         .says_of(other, "sent");
-    let service = Service::named(destination.split(':').next().unwrap_or_default()).expect("a service");
-    assert_eq!(sandbox.requests_to(service).len(), 0, "{name}");
+    assert_eq!(sandbox.requests_to(service_of(destination)).len(), 0, "{name}");
     ran
 }
 
 /// All of these cases, a thread for each destination: each is a run of its own.
-fn each(variables: &[Variable], check: impl Fn(&Variable) + Sync) {
-    at_once(["rely", "cto", "direktiv", "aviator", "port"], |destination| {
-        let mine = variables.iter().filter(|variable| variable.destination == destination);
-        mine.for_each(&check);
+fn each(variables: &[&Variable], check: impl Fn(&Variable) + Sync) {
+    let destinations = destinations().iter().map(|destination| &destination.name);
+    at_once(destinations, |destination| {
+        let mine = variables.iter().filter(|variable| variable.destination == *destination);
+        mine.for_each(|variable| check(variable));
     });
 }
 
@@ -566,17 +567,15 @@ fn json_and_addresses_may_come_as_files_too() {
         .without("RELY_API_URL")
         .run()
         .exits(0);
-    let state = sandbox.state(Service::Rely);
-    let entity = &state["entities"]["acme-shop-8812-production"];
-    assert_eq!(entity["properties"]["status"], "X", "{state}");
+    let entity = rely_production(&sandbox);
+    assert_eq!(entity["properties"]["status"], "X", "{entity}");
 }
 
 #[test]
 fn an_empty_variable_is_as_good_as_none() {
     let sandbox = ready();
-    let optional = variables();
-    let optional = optional.iter().filter(|variable| !variable.is_required);
-    let names: Vec<&str> = optional
+    let names: Vec<&str> = variables()
+        .filter(|variable| !variable.is_required)
         .map(|variable| variable.name.as_str())
         .filter(|name| !name.ends_with("_URL"))
         .collect();

@@ -1,16 +1,19 @@
 //! Exactly once: a job that is run again sends what its earlier attempts did not deliver, and nothing else
-//! (gitlab.md 3.8).
-
-#[path = "support/pipeline.rs"]
-mod pipeline;
-mod support;
+//! (docs/gitlab.md 3.8).
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use pipeline::{OWN, cto_actions, folder, in_job, jobs, rely_entity, seed_only, writes};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{Ran, Run, json_of};
+
+use crate::{
+    gitlab::{OWN, in_job, jobs, own, seed_only, writes},
+    support::{
+        Ran, Run, folder,
+        held::{cto_actions, direktiv_namespace, rely_entity},
+        json_of,
+    },
+};
 
 /// A job that is run again and again, in a pipeline of its own.
 struct Notify {
@@ -369,7 +372,7 @@ fn a_workflow_that_was_started_and_not_seen_to_end_is_not_started_again() {
     job.attempt()
         .exits(0)
         .says("has sent it and it was accepted; how it ended was not seen");
-    let instances = job.sandbox.state(Service::Direktiv)["namespaces"]["demo"]["instances"].clone();
+    let instances = direktiv_namespace(&job.sandbox)["instances"].clone();
     assert_eq!(instances.as_array().map(Vec::len), Some(1), "{instances}");
 }
 
@@ -526,10 +529,7 @@ fn receipts_are_looked_for_where_artifacts_have_them() {
         let sandbox = Sandbox::start();
         seed_only(
             &sandbox,
-            &[
-                json!({"id": 900, "name": "notify", "status": "failed"}),
-                pipeline::own(),
-            ],
+            &[json!({"id": 900, "name": "notify", "status": "failed"}), own()],
         );
         in_job(&["cto"], &sandbox)
             .var("EVENT_ACTION", "success")

@@ -1,9 +1,6 @@
 //! A GitLab project on this machine: a repository with the templates in it, whose pipelines `gitlab-ci-local` expands
 //! and runs. What differs from a real GitLab is its affair: see the table in `CONTRIBUTING.md`.
 
-// Each test program uses its own part of this.
-#![allow(dead_code)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,11 +8,10 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// This repository.
-pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
+use crate::shared::REPOSITORY;
 
 /// Runs one of `scripts/`; what it says is shown if it fails.
-pub(crate) fn script(name: &str, arguments: &[&str]) -> Output {
+pub fn script(name: &str, arguments: &[&str]) -> Output {
     let path = Path::new(REPOSITORY).join("scripts").join(name);
     let output = Command::new(&path)
         .args(arguments)
@@ -26,14 +22,14 @@ pub(crate) fn script(name: &str, arguments: &[&str]) -> Output {
 }
 
 /// A tool that `scripts/pipeline-tools` installs.
-pub(crate) fn tool(name: &str) -> Command {
+pub fn tool(name: &str) -> Command {
     static INSTALLED: OnceLock<()> = OnceLock::new();
     INSTALLED.get_or_init(|| drop(script("pipeline-tools", &[])));
     Command::new(Path::new(REPOSITORY).join(".work/pipeline-tools").join(name))
 }
 
 /// Everything a command wrote.
-pub(crate) fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -42,13 +38,13 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 /// A project of its own for each test.
-pub(crate) struct Project {
+pub struct Project {
     folder: TempDir,
 }
 
 impl Project {
     /// A project with the templates, so that `include: component` at its own commit finds them.
-    pub(crate) fn with_templates() -> Self {
+    pub fn with_templates() -> Self {
         let project = Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
         };
@@ -61,19 +57,19 @@ impl Project {
     }
 
     /// Puts a file into the work tree.
-    pub(crate) fn write(&self, name: &str, content: &str) {
+    pub fn write(&self, name: &str, content: &str) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, content).expect("a file in the work tree");
     }
 
     /// Where a file of the work tree is.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Commits the work tree, under a remote of which nothing is ever asked: it gives the project its path.
-    pub(crate) fn commit(&self) {
+    pub fn commit(&self) {
         let git = |arguments: &[&str]| {
             let identity = [
                 "-c",
@@ -102,7 +98,7 @@ impl Project {
     }
 
     /// Runs gitlab-ci-local in the work tree, away from the settings of whoever runs the test.
-    pub(crate) fn gitlab_ci_local(&self, arguments: &[&str]) -> Output {
+    pub fn gitlab_ci_local(&self, arguments: &[&str]) -> Output {
         let mut command = tool("gitlab-ci-local");
         command
             .current_dir(self.folder.path())
@@ -113,7 +109,7 @@ impl Project {
     }
 
     /// The pipeline with every include, input and `extends` resolved, as GitLab would see it; or why there is none.
-    pub(crate) fn expanded(&self) -> Result<String, String> {
+    pub fn expanded(&self) -> Result<String, String> {
         let output = self.gitlab_ci_local(&["--preview"]);
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -124,7 +120,7 @@ impl Project {
 }
 
 /// Judges YAML by GitLab's published schema of `.gitlab-ci.yml`.
-pub(crate) fn check_schema(yaml: &str) -> Result<(), String> {
+pub fn check_schema(yaml: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("gitlab-ci.yml");
     fs::write(&file, yaml).expect("a temporary file");

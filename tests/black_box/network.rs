@@ -1,10 +1,11 @@
-//! The way to the services: certificates, plain http, proxies.
+//! The way to the services: certificates, servers that are not there, plain http, proxies.
 
-mod support;
+use std::net::TcpListener;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sandbox::{Options, Sandbox, Service};
-use support::{Run, folder, gitlab_file, notify, proxy::Proxy};
+
+use crate::support::{Ran, Run, at_once, folder, gitlab_file, notify, operations::prepared, proxy::Proxy};
 
 /// Every destination, with what the sandbox's stand-ins want of an event.
 const DESTINATIONS: &[&str] = &["rely", "cto", "aviator:release"];
@@ -109,6 +110,51 @@ fn roots_that_are_none_are_misconfigured() {
             .says(words);
         assert_eq!(sandbox.requests().len(), 0, "{name}={value}");
     }
+}
+
+// No server
+
+/// An address at which nobody listens.
+fn dead() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    format!("http://{address}")
+}
+
+#[test]
+fn a_dead_server_is_tried_again_and_then_unavailable() {
+    let dead = dead();
+    let host = dead.trim_start_matches("http://");
+    at_once(
+        [
+            ("rely", "RELY_API_URL"),
+            ("rely:create", "RELY_API_URL"),
+            ("cto", "CTOAI_API_URL"),
+            ("aviator:deployment", "AVIATOR_API_URL"),
+            ("aviator:rollback", "AVIATOR_API_URL"),
+        ],
+        |(operation, variable)| {
+            let sandbox = Sandbox::start();
+            prepared(&sandbox, &[operation])
+                .var(variable, &dead)
+                .var("NOTIFY_ATTEMPTS", "2")
+                .run()
+                .exits(75)
+                .says_of(operation, &format!("no connection to {host}"))
+                .says_of(operation, "after 2 attempts");
+        },
+    );
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_unavailable_and_shown() {
+    prepared(&Sandbox::start(), &["rely"])
+        .var("RELY_API_URL", "https://rely.invalid")
+        .var("NOTIFY_ATTEMPTS", "1")
+        .run()
+        .exits(75)
+        .says_of("rely", "rely.invalid")
+        .says_of("rely", "can't be resolved");
 }
 
 // Plain http
@@ -314,7 +360,7 @@ fn a_proxys_credentials_arrive_there_and_are_never_printed() {
     let with = |host: &str| format!("http://runner:p%40ss%2Fw0rd-7@{host}");
     let basic = BASE64_STANDARD.encode("runner:p@ss/w0rd-7");
     let secrets = ["p%40ss%2Fw0rd-7", "p@ss/w0rd-7", basic.as_str()];
-    let hides = |ran: support::Ran| secrets.iter().fold(ran, |ran, secret| ran.hides(secret));
+    let hides = |ran: Ran| secrets.iter().fold(ran, |ran, secret| ran.hides(secret));
 
     hides(
         run(&sandbox, &["rely"])
@@ -330,31 +376,31 @@ fn a_proxys_credentials_arrive_there_and_are_never_printed() {
     );
 
     // Nobody is there; an address that is none; what is explained; what is rendered as curl.
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let dead = dead.expect("a port is free").to_string();
+    let dead = dead();
+    let dead = dead.trim_start_matches("http://");
     hides(
         run(&sandbox, &["rely"])
-            .var("http_proxy", with(&dead))
+            .var("http_proxy", with(dead))
             .var("NOTIFY_LOG", "debug")
             .run()
             .exits(75),
     );
     hides(
         run(&sandbox, &["rely"])
-            .var("https_proxy", with(&dead).replace("http:", "gopher:"))
+            .var("https_proxy", with(dead).replace("http:", "gopher:"))
             .run()
             .exits(78)
             .says("https_proxy"),
     );
     hides(
         run(&sandbox, &["explain", "rely"])
-            .var("ALL_PROXY", with(&dead))
+            .var("ALL_PROXY", with(dead))
             .run()
             .exits(0),
     );
     hides(
         run(&sandbox, &["--dry-run", "rely"])
-            .var("ALL_PROXY", with(&dead))
+            .var("ALL_PROXY", with(dead))
             .run()
             .exits(0),
     );

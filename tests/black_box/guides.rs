@@ -1,18 +1,20 @@
 //! What each vendor's own guide does with curl or Python, done with variables alone.
 
-mod support;
-
 use std::time::Duration;
 
 use sandbox::{Credentials, DirektivVersion, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{UGLY_BRANCH, asked, methods, notify, wait_until};
+
+use crate::support::{
+    UGLY_BRANCH, asked, folder, gitlab_file,
+    held::{
+        aviator_production, cto_events, direktiv_namespace, port_deployment, rely_entities, rely_entity,
+        rely_production,
+    },
+    methods, notify, wait_until,
+};
 
 // Rely.io: guides/rely.txt
-
-fn rely(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Rely)["entities"]["acme-shop-8812"].clone()
-}
 
 #[test]
 fn rely_is_created_updated_and_patched_by_the_guides_three_calls() {
@@ -26,16 +28,16 @@ fn rely_is_created_updated_and_patched_by_the_guides_three_calls() {
     };
     run("rely:create", r#"{"status": "IN_PROGRESS", "sourceCommit": "9f2c1e7"}"#);
     assert_eq!(
-        rely(&sandbox)["properties"],
+        rely_entity(&sandbox)["properties"],
         json!({"status": "IN_PROGRESS", "sourceCommit": "9f2c1e7"})
     );
     run("rely:patch", r#"{"status": "SUCCESS"}"#);
     assert_eq!(
-        rely(&sandbox)["properties"],
+        rely_entity(&sandbox)["properties"],
         json!({"status": "SUCCESS", "sourceCommit": "9f2c1e7"})
     );
     run("rely:replace", r#"{"status": "REPLACED"}"#);
-    assert_eq!(rely(&sandbox)["properties"], json!({"status": "REPLACED"}));
+    assert_eq!(rely_entity(&sandbox)["properties"], json!({"status": "REPLACED"}));
     assert_eq!(
         asked(&sandbox, Service::Rely),
         [
@@ -65,19 +67,18 @@ fn rely_is_updated_from_pre_to_post_under_one_id() {
                 .exits(0);
         };
         stage("1", "started");
-        let begun = rely(&sandbox);
+        let begun = rely_entity(&sandbox);
         assert_eq!(begun["properties"]["status"], "IN_PROGRESS");
         assert!(begun["properties"]["createdAt"].is_string());
         stage("2", "running");
         stage("3", "success");
-        let ended = rely(&sandbox);
+        let ended = rely_entity(&sandbox);
         assert_eq!(ended["properties"]["status"], "SUCCESS");
         assert_eq!(ended["properties"]["createdAt"], begun["properties"]["createdAt"]);
         assert!(ended["properties"]["closedAt"].is_string());
         assert_eq!(ended["properties"]["successful"], true);
         assert_eq!(ended["relations"], json!({"service": {"value": "shop.service"}}));
-        let all = &sandbox.state(Service::Rely)["entities"];
-        assert_eq!(all.as_object().map(serde_json::Map::len), Some(1), "{all}");
+        assert_eq!(rely_entities(&sandbox), 1);
     }
 }
 
@@ -168,8 +169,7 @@ fn the_cto_snippets_optional_variables_win_where_cto_is_named() {
             .var("EVENT_IMAGE", "event/image:2")
             .run()
             .exits(0);
-        let events = sandbox.state(Service::Cto)["events"].clone();
-        events.as_array().and_then(|all| all.last()).cloned().expect("an event")
+        cto_events(&sandbox).pop().expect("an event")
     };
     let named = event(true);
     for (variable, value) in own {
@@ -234,10 +234,6 @@ const VERSIONS: [DirektivVersion; 4] = [
     DirektivVersion::V0_10,
 ];
 
-fn namespace(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Direktiv)["namespaces"]["demo"].clone()
-}
-
 #[test]
 fn direktiv_syncs_with_the_guides_variables_on_old_servers() {
     let token = Credentials::default().direktiv_token;
@@ -253,7 +249,7 @@ fn direktiv_syncs_with_the_guides_variables_on_old_servers() {
             ])
             .run()
             .exits(0);
-        let syncs = &namespace(&sandbox)["syncs"];
+        let syncs = &direktiv_namespace(&sandbox)["syncs"];
         assert_eq!(syncs.as_array().map(Vec::len), Some(1), "{version:?}");
         assert_eq!(syncs[0]["directory"], "");
     }
@@ -268,7 +264,7 @@ fn direktiv_syncs_a_directory_by_the_guides_call() {
         .var("DIREKTIV_WAIT", "true")
         .run()
         .exits(0);
-    let sync = &namespace(&sandbox)["syncs"][0];
+    let sync = &direktiv_namespace(&sandbox)["syncs"][0];
     assert_eq!(
         (&sync["directory"], &sync["status"]),
         (&json!("/workflows/directory"), &json!("complete"))
@@ -300,7 +296,7 @@ fn direktivs_token_alone_suits_every_version_for_every_operation() {
                 .run();
             assert_eq!(ran.code, 0, "{operation} on {version:?}: {}", ran.stderr);
         }
-        let namespace = namespace(&sandbox);
+        let namespace = direktiv_namespace(&sandbox);
         for list in ["instances", "events", "syncs"] {
             assert_eq!(
                 namespace[list].as_array().map(Vec::len),
@@ -333,10 +329,6 @@ fn direktivs_old_header_on_a_new_server_is_refused_with_advice() {
 
 // Aviator: guides/aviator.txt
 
-fn production(sandbox: &Sandbox) -> Value {
-    sandbox.state(Service::Aviator)["environments"]["production"].clone()
-}
-
 #[test]
 fn aviators_release_deployment_and_status_go_as_in_its_reference() {
     let sandbox = Sandbox::start();
@@ -360,7 +352,7 @@ fn aviators_release_deployment_and_status_go_as_in_its_reference() {
         })
     );
     run(&["aviator:deployment"], "started");
-    assert_eq!(production(&sandbox)["triggered_workflows"], 1);
+    assert_eq!(aviator_production(&sandbox)["triggered_workflows"], 1);
     for (action, status) in [
         ("pending", "pending"),
         ("running", "in_progress"),
@@ -372,14 +364,17 @@ fn aviators_release_deployment_and_status_go_as_in_its_reference() {
         ("unknown", "unknown"),
     ] {
         run(&["aviator"], action);
-        assert_eq!(production(&sandbox)["deployments"][0]["status"], status);
+        assert_eq!(aviator_production(&sandbox)["deployments"][0]["status"], status);
     }
     assert_eq!(
-        production(&sandbox)["triggered_workflows"],
+        aviator_production(&sandbox)["triggered_workflows"],
         1,
         "a status triggers nothing"
     );
-    assert_eq!(production(&sandbox)["deployments"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        aviator_production(&sandbox)["deployments"].as_array().map(Vec::len),
+        Some(1)
+    );
 }
 
 #[test]
@@ -469,7 +464,7 @@ fn ports_entity_is_upserted_and_read_as_in_the_guide() {
 
 #[test]
 fn ports_action_run_is_reported_from_the_payload_that_triggered_the_pipeline() {
-    let folder = support::folder("port-run");
+    let folder = folder("port-run");
     for payload in [
         json!({"context": {"runId": "r_7"}}),
         json!({"port_context": {"runId": "r_7"}, "ref": "main"}),
@@ -477,7 +472,7 @@ fn ports_action_run_is_reported_from_the_payload_that_triggered_the_pipeline() {
     ] {
         let sandbox = Sandbox::start();
         sandbox.seed(Service::Port, json!({"runs": {"r_7": {}}}));
-        let path = support::gitlab_file(&folder, "TRIGGER_PAYLOAD", &payload.to_string());
+        let path = gitlab_file(&folder, "TRIGGER_PAYLOAD", &payload.to_string());
         let run = |operation: &str, variables: &[(&str, &str)]| {
             notify(&[operation])
                 .at(&sandbox)
@@ -534,14 +529,16 @@ fn a_deployments_life_is_told_to_all_five_services_with_one_call_each_time() {
             ran.stderr
         );
     }
-    wait_until("the sync", || namespace(&sandbox)["syncs"][0]["status"] == "complete");
-    let port = &sandbox.state(Service::Port)["entities"]["deployment"]["acme-shop-8812-production"];
+    wait_until("the sync", || {
+        direktiv_namespace(&sandbox)["syncs"][0]["status"] == "complete"
+    });
+    let port = port_deployment(&sandbox, "acme-shop-8812-production");
     assert_eq!(port["properties"]["status"], "SUCCESS");
     assert!(port["properties"]["createdAt"].is_string() && port["properties"]["finishedAt"].is_string());
-    let rely = &sandbox.state(Service::Rely)["entities"]["acme-shop-8812-production"];
+    let rely = rely_production(&sandbox);
     assert_eq!(rely["properties"]["status"], "SUCCESS");
-    assert_eq!(production(&sandbox)["deployments"][0]["status"], "success");
-    assert_eq!(sandbox.state(Service::Cto)["events"].as_array().map(Vec::len), Some(3));
-    assert_eq!(namespace(&sandbox)["events"].as_array().map(Vec::len), Some(2));
+    assert_eq!(aviator_production(&sandbox)["deployments"][0]["status"], "success");
+    assert_eq!(cto_events(&sandbox).len(), 3);
+    assert_eq!(direktiv_namespace(&sandbox)["events"].as_array().map(Vec::len), Some(2));
     ran.ends_within(Duration::from_secs(10));
 }

@@ -1,13 +1,12 @@
 //! `--dry-run`: what it prints is run by a shell with the real curl, and the services must not be able to tell.
 
-mod support;
-
 use std::process::Command;
 
 use sandbox::{Credentials, DirektivAuth, DirektivVersion, Options, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
-use support::{
-    UGLY_BRANCH, at_once, folder, golden_form, notify,
+
+use crate::support::{
+    UGLY_BRANCH, at_once, folder, gitlab_file, golden_form, notify,
     operations::{LOGIN, OPERATIONS, prepared, ready, ready_with},
 };
 
@@ -163,7 +162,7 @@ fn a_body_longer_than_an_argument_may_be_is_sent_too() {
     );
     assert!(message.len() > 128 * 1024);
     let folder = folder("long");
-    let path = support::gitlab_file(&folder, "RELY_ENTITY_DESCRIPTION", &message);
+    let path = gitlab_file(&folder, "RELY_ENTITY_DESCRIPTION", &message);
     for operation in ["rely", "rely:create"] {
         check(&[operation], &Options::default(), &[("RELY_ENTITY_DESCRIPTION", &path)]);
     }

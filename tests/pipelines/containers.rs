@@ -1,13 +1,11 @@
 //! Whole pipelines, run in real containers from the image that the Dockerfile makes, against the sandbox.
 //!
-//! Each folder of `tests/pipelines/` is a user's project: its `.gitlab-ci.yml`, and in `expect.yml` its runs by name.
+//! Each folder of `tests/pipelines/cases/` is a user's project: its `.gitlab-ci.yml`, and in `expect.yml` its runs by name.
 //! A run says which services' credentials the project has, which variables besides, how each job that ran ended (a job
 //! that isn't listed must not have run), what the jobs say, and what the services hold in the end.
 //!
 //! The first test to run builds the image (`scripts/image`) and starts a container engine if there is none. Where that
 //! is impossible the tests fail: a pipeline that wasn't run is not a pipeline that works.
-
-mod gitlab;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,10 +14,17 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gitlab::{Project, REPOSITORY, script, text};
 use sandbox::{DirektivVersion, Options, Sandbox, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::{
+    project::{Project, script, text},
+    shared::{REPOSITORY, catalog},
+};
+
+/// Where the pipelines are, in this repository.
+const CASES: &str = "tests/pipelines/cases";
 
 /// What a run is, and what must come of it.
 #[derive(Deserialize)]
@@ -71,17 +76,20 @@ fn image() -> &'static str {
 
 /// The variables of one service among the sandbox's.
 fn variables_of(sandbox: &Sandbox, service: &str) -> Vec<(String, String)> {
-    let prefix = if service == "cto" {
-        "CTOAI_".to_owned()
-    } else {
-        format!("{}_", service.to_uppercase())
-    };
     if service == "gitlab" {
         // Of a pipeline that the sandbox's GitLab has: what is seeded there is what the jobs see.
         return sandbox.gitlab_variables();
     }
+    let catalog: Value = catalog();
+    let destinations = catalog["destinations"].as_array().expect("destinations");
+    let declared: Vec<&Value> = destinations
+        .iter()
+        .filter(|destination| destination["name"] == service)
+        .flat_map(|destination| destination["variables"].as_array().expect("variables"))
+        .map(|variable| &variable["name"])
+        .collect();
     let mut variables = sandbox.variables();
-    variables.retain(|(name, _)| name.starts_with(&prefix));
+    variables.retain(|(name, _)| declared.iter().any(|declared| *declared == name));
     assert!(!variables.is_empty(), "the sandbox has no variables for {service}");
     variables
 }
@@ -183,7 +191,7 @@ fn differs(expected: &Value, held: &Value, at: &str) -> Option<String> {
 
 /// Runs a folder's pipeline once for each of its runs.
 fn scenario(name: &str) {
-    let folder = Path::new(REPOSITORY).join("tests/pipelines").join(name);
+    let folder = Path::new(REPOSITORY).join(CASES).join(name);
     let expectations = fs::read_to_string(folder.join("expect.yml")).expect("expect.yml");
     let runs: BTreeMap<String, Run> =
         serde_saphyr::from_str(&expectations).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -254,8 +262,8 @@ macro_rules! scenarios {
 
         #[test]
         fn every_folder_is_run() {
-            let mut folders: Vec<String> = fs::read_dir(Path::new(REPOSITORY).join("tests/pipelines"))
-                .expect("tests/pipelines")
+            let mut folders: Vec<String> = fs::read_dir(Path::new(REPOSITORY).join(CASES))
+                .expect(CASES)
                 .map(|entry| entry.expect("a folder").file_name().into_string().expect("UTF-8"))
                 .collect();
             folders.sort();

@@ -1,13 +1,16 @@
 //! `changes.*`: what has been deployed since the last time, and how long it took, from GitLab's deployments; no clone.
 
-#[path = "support/pipeline.rs"]
-mod pipeline;
-mod support;
-
-use pipeline::{cto_actions, in_job, rely_entity};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::{Value, json};
-use support::Run;
+
+use crate::{
+    gitlab::in_job,
+    support::{
+        Run,
+        faults::status,
+        held::{cto_actions, rely_entity},
+    },
+};
 
 const BEFORE: &str = "1111111111111111111111111111111111111111";
 const OLDER: &str = "2222222222222222222222222222222222222222";
@@ -171,7 +174,7 @@ fn unavailable() -> Vec<(&'static str, Sandbox, &'static str, &'static str)> {
         ("404", refusing(404), "production", to_token),
         (
             "503",
-            failing(Fault::status_with(503, "retry-after", "0")),
+            failing(status(503)),
             "production",
             "GitLab did not tell: answered 503",
         ),

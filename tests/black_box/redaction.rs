@@ -1,15 +1,19 @@
 //! No credential, and no form of one, in anything that the program prints or writes.
 
-mod support;
-
 use std::{fs, path::Path};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sandbox::{Credentials, Fault, Options, Sandbox, Service};
-use serde_json::{Value, json};
-use support::{
-    Ran, Run, at_once, folder, gitlab_file, json_of, notify,
-    operations::{LOGIN, OPERATIONS, fail, prepared, ready, ready_with},
+use serde_json::json;
+
+use crate::support::{
+    Ran, Run, at_once,
+    faults::{fail, reply},
+    folder, gitlab_file,
+    held::cto_events,
+    json_of, notify,
+    operations::{LOGIN, OPERATIONS, prepared, ready, ready_with},
+    secrets::{echoes, forms},
 };
 
 /// Characters that every encoding writes in its own way.
@@ -23,66 +27,6 @@ const SECRETS: &[(&str, Service, &str)] = &[
     ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
     ("port", Service::Port, "PORT_CLIENT_SECRET"),
 ];
-
-/// What services make of a secret that they echo, written without the program's own code.
-fn echoes(secret: &str) -> Vec<String> {
-    let percent = |keep: &str, lower: bool| -> String {
-        let encode = |byte: u8| match char::from(byte) {
-            character if character.is_ascii_alphanumeric() || keep.contains(character) => character.to_string(),
-            _ if lower => format!("%{byte:02x}"),
-            _ => format!("%{byte:02X}"),
-        };
-        secret.bytes().map(encode).collect()
-    };
-    let json = Value::from(secret).to_string();
-    let json = json[1..json.len() - 1].to_owned();
-    let ascii = |character: char| match character {
-        _ if character.is_ascii() => character.to_string(),
-        _ => format!("\\u{:04x}", u32::from(character)),
-    };
-    let hexadecimal: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let mut forms = vec![
-        secret.to_owned(),
-        percent("-._~", false),
-        percent("-._~", true),
-        // Python's quote, JavaScript's encodeURIComponent and encodeURI, a form's.
-        percent("-._~/", false),
-        percent("-._~!*'()", false),
-        percent("-._~!*'();/?:@&=+$,#", false),
-        percent("-._*", false).replace("%20", "+"),
-        json.chars().map(ascii).collect(),
-        json.replace('/', "\\/"),
-        json,
-        hexadecimal.to_uppercase(),
-        hexadecimal,
-        BASE64_STANDARD.encode(secret),
-        BASE64_URL_SAFE_NO_PAD.encode(secret),
-        BASE64_STANDARD.encode(format!("user:{secret}x")),
-        BASE64_STANDARD.encode(format!("Bearer {secret}")),
-    ];
-    // PHP, Go, Python, Ruby and JavaScript differ in the quotes.
-    for quote in ["\"", "&quot;", "&#34;"] {
-        for apostrophe in ["'", "&#39;", "&#x27;", "&#039;", "&apos;"] {
-            forms.push(html.replace('"', quote).replace('\'', apostrophe));
-        }
-    }
-    forms.sort();
-    forms.dedup();
-    forms
-}
-
-/// What must not be found: every echo, and of those in base64 what does not depend on the neighbours.
-fn forms(secret: &str) -> Vec<String> {
-    let mut forms = echoes(secret);
-    for before in ["u", "us", "user:"] {
-        let text = format!("{before}{secret}xyz");
-        let (first, last) = ((before.len() * 8).div_ceil(6), (before.len() + secret.len()) * 8 / 6);
-        forms.push(BASE64_STANDARD.encode(&text)[first..last].to_owned());
-        forms.push(BASE64_URL_SAFE_NO_PAD.encode(&text)[first..last].to_owned());
-    }
-    forms
-}
 
 /// A run whose every trace is looked through.
 struct Watched {
@@ -150,17 +94,6 @@ fn collect(folder: &Path, traces: &mut Vec<(String, String)>) {
             let text = fs::read(&path).expect("a file can be read");
             traces.push((path.display().to_string(), String::from_utf8_lossy(&text).into_owned()));
         }
-    }
-}
-
-fn reply(code: u16, headers: &[(&str, &str)], body: &str) -> Fault {
-    Fault::Status {
-        code,
-        headers: headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        body: body.to_owned(),
     }
 }
 
@@ -535,10 +468,7 @@ fn what_is_sent_is_not_cleaned() {
         .var("EVENT_IMAGE", "glcbt-64_job-token-value")
         .run()
         .exits(0);
-    assert_eq!(
-        sandbox.state(Service::Cto)["events"][0]["image"],
-        "glcbt-64_job-token-value"
-    );
+    assert_eq!(cto_events(&sandbox)[0]["image"], "glcbt-64_job-token-value");
 }
 
 #[test]
@@ -547,12 +477,11 @@ fn what_basic_credentials_say_is_hidden_too() {
     sandbox.fail(
         Service::Direktiv,
         1,
-        Fault::Status {
-            code: 403,
-            headers: Vec::new(),
-            body: r#"{"error":{"code":"access_token_invalid","message":"no user:dk-SECRET-tok, bad dk-SECRET-tok"}}"#
-                .to_owned(),
-        },
+        reply(
+            403,
+            &[],
+            r#"{"error":{"code":"access_token_invalid","message":"no user:dk-SECRET-tok, bad dk-SECRET-tok"}}"#,
+        ),
     );
     notify(&["direktiv"])
         .at(&sandbox)

@@ -1,0 +1,26 @@
+//! The real binary, in the environment of a GitLab job, against the sandbox.
+//!
+//! `cargo test --test black_box` runs all of it, and with a module's name behind it, that module: `golden`, `retries`.
+
+mod gitlab;
+#[path = "../shared/mod.rs"]
+mod shared;
+mod support;
+
+mod bad_input;
+mod changes;
+mod check;
+mod classes;
+mod dry_run;
+mod golden;
+mod guides;
+mod network;
+mod once;
+mod outcome;
+mod redaction;
+mod replay;
+mod report;
+mod retries;
+mod several;
+mod values;
+mod waiting;

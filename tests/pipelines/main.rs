@@ -1,0 +1,10 @@
+//! The templates and the images, by GitLab's rules: judged by its schema, and run as whole pipelines in containers.
+//!
+//! `cargo test --test pipelines templates` needs no container.
+
+mod project;
+#[path = "../shared/mod.rs"]
+mod shared;
+
+mod containers;
+mod templates;
