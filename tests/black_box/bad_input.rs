@@ -252,9 +252,7 @@ fn an_operation_that_reads_needs_no_action() {
 
 #[test]
 fn a_variable_of_the_run_that_is_malformed_stops_the_run() {
-    let of_the_run = variables()
-        .into_iter()
-        .filter(|variable| variable.destination.is_empty());
+    let of_the_run = variables().filter(|variable| variable.destination.is_empty());
     for variable in of_the_run {
         let values: &[&str] = match variable.kind.as_str() {
             "integer" => &["five", "0", "-1", "1.5", "99999999999"],

@@ -1,16 +1,23 @@
 //! `check`: a preflight that says what is wrong, by reads alone.
 
+use std::iter;
+
 use sandbox::{DirektivVersion, Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::Value;
 
 use crate::{
     gitlab::{in_job, jobs, seed},
-    support::{Run, folder, notify},
+    support::{Run, catalog::destinations, folder, notify},
 };
 
-const ALL: [&str; 6] = ["check", "rely", "cto", "direktiv", "aviator", "port"];
 const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
 const CANDIDATE: (&str, &str) = ("AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc1");
+
+/// The check of every destination.
+fn all() -> Vec<&'static str> {
+    let names = destinations().iter().map(|destination| destination.name.as_str());
+    iter::once("check").chain(names).collect()
+}
 
 fn states(sandbox: &Sandbox) -> Vec<Value> {
     Service::ALL.iter().map(|service| sandbox.state(*service)).collect()
@@ -44,7 +51,7 @@ fn everything_is_ready_and_nothing_is_written() {
     seed(&sandbox, jobs("build success | deploy success"));
     let before = states(&sandbox);
     let folder = folder("check-ready");
-    let ran = in_job(&ALL, &sandbox)
+    let ran = in_job(&all(), &sandbox)
         .vars([PRODUCTION, CANDIDATE])
         .within(&folder)
         .var("NOTIFY_OUTPUT_DIR", "receipts")
@@ -53,7 +60,7 @@ fn everything_is_ready_and_nothing_is_written() {
         .says("GitLab jobs        ok: all 2 other jobs that ran succeeded")
         .says("GitLab deployments ok: changes.* can be had")
         .says("everything is ready, nothing was written; exit 0");
-    for destination in &ALL[1..] {
+    for destination in &all()[1..] {
         let line = ran
             .stderr
             .lines()
@@ -263,7 +270,7 @@ fn what_is_wrong_is_named() {
 #[test]
 fn every_problem_is_said_at_once() {
     let sandbox = Sandbox::start();
-    notify(&ALL)
+    notify(&all())
         .at(&sandbox)
         .vars([CANDIDATE, PRODUCTION])
         .var("NOTIFY_ATTEMPTS", "1")

@@ -5,7 +5,8 @@ use sandbox::{Fault, Sandbox, Service};
 use crate::support::{
     faults::{fail, reply, status},
     held::cto_events,
-    operations::{OPERATIONS, prepared, ready, sent},
+    operations::{OPERATIONS, prepared, ready, sent, service_of},
+    secrets::credentials,
 };
 
 // Classes, exit codes and policies
@@ -225,21 +226,16 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
 
 #[test]
 fn a_refused_credential_is_named() {
-    for (operation, service, variable) in [
-        ("rely", Service::Rely, "RELY_API_TOKEN"),
-        ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
-        ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
-        ("port", Service::Port, "PORT_CLIENT_SECRET"),
-        ("direktiv", Service::Direktiv, "DIREKTIV_TOKEN"),
-    ] {
+    for credential in credentials() {
+        let (destination, variable) = (credential.destination, credential.variable);
         let sandbox = ready();
-        prepared(&sandbox, &[operation])
+        prepared(&sandbox, &[destination])
             .var(variable, "a-token-nobody-made")
             .run()
             .exits(76)
-            .says_of(operation, variable)
+            .says_of(destination, variable)
             .hides("a-token-nobody-made");
-        assert_eq!(sandbox.requests_to(service).len(), 1);
+        assert_eq!(sandbox.requests_to(service_of(destination)).len(), 1, "{variable}");
     }
 }
 

@@ -12,21 +12,12 @@ use crate::support::{
     folder, gitlab_file,
     held::cto_events,
     json_of, notify,
-    operations::{LOGIN, OPERATIONS, prepared, ready, ready_with},
-    secrets::{echoes, forms},
+    operations::{LOGIN, OPERATIONS, prepared, ready, ready_with, service_of},
+    secrets::{credentials, echoes, forms},
 };
 
 /// Characters that every encoding writes in its own way.
 const UGLY: &str = "s3cr\"t/+ü& <p@ss>'\\w0rd%";
-
-/// What each destination's credential is in.
-const SECRETS: &[(&str, Service, &str)] = &[
-    ("rely", Service::Rely, "RELY_API_TOKEN"),
-    ("cto", Service::Cto, "CTOAI_EVENTS_API_TOKEN"),
-    ("direktiv", Service::Direktiv, "DIREKTIV_TOKEN"),
-    ("aviator", Service::Aviator, "AVIATOR_API_TOKEN"),
-    ("port", Service::Port, "PORT_CLIENT_SECRET"),
-];
 
 /// A run whose every trace is looked through.
 struct Watched {
@@ -38,18 +29,14 @@ struct Watched {
 /// Lets the credentials of a call not show up anywhere, at the most talkative level.
 fn watched(name: &str, run: Run) -> Watched {
     let folder = folder(&format!("redaction-{name}").replace([':', '?', ' '], "-"));
-    let known = Credentials::default();
     Watched {
         run: run.var("NOTIFY_LOG", "debug").var("NOTIFY_OUTPUT_DIR", &folder),
         folder,
-        secrets: vec![
-            known.rely_token,
-            known.cto_token,
-            known.direktiv_token,
-            known.aviator_token,
-            known.port_client_secret,
-            "glcbt-64_job-token-value".to_owned(),
-        ],
+        secrets: credentials()
+            .into_iter()
+            .map(|credential| credential.value)
+            .chain(["glcbt-64_job-token-value".to_owned()])
+            .collect(),
     }
 }
 
@@ -208,11 +195,12 @@ fn every_form_in_headers_that_are_shown_is_hidden() {
 
 #[test]
 fn a_wrong_token_is_hidden_as_well_as_a_right_one() {
-    for (destination, service, variable) in SECRETS {
+    for credential in credentials() {
+        let (destination, variable) = (credential.destination, credential.variable);
         let sandbox = ready();
-        sandbox.fail(*service, 9, Fault::EchoSecrets);
+        sandbox.fail(service_of(destination), 9, Fault::EchoSecrets);
         let run = prepared(&sandbox, &[destination]).var(variable, "not-the-right-token");
-        watched(&format!("wrong-{destination}"), run)
+        watched(&format!("wrong-{variable}"), run)
             .and("not-the-right-token")
             .run()
             .exits(76)
@@ -356,15 +344,8 @@ fn a_dry_run_and_an_explanation_name_credentials_and_show_none() {
     let sandbox = ready();
     let run = prepared(&sandbox, &[&["--dry-run"], &all[..]].concat()).var("PORT_RUN_LOG", "a line");
     let ran = watched("dry", run).run().exits(0);
-    for variable in [
-        "RELY_API_TOKEN",
-        "CTOAI_EVENTS_API_TOKEN",
-        "DIREKTIV_TOKEN",
-        "AVIATOR_API_TOKEN",
-        "PORT_CLIENT_ID",
-        "PORT_CLIENT_SECRET",
-        "PORT_ACCESS_TOKEN",
-    ] {
+    let variables = credentials().into_iter().map(|credential| credential.variable);
+    for variable in variables.chain(["PORT_ACCESS_TOKEN"]) {
         assert!(
             ran.stdout.contains(&format!("${variable}")),
             "{variable}: {}",

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::{
     gitlab::{OWN, in_job, jobs, seed, seed_only, writes},
     support::{
-        Run, catalog, folder,
+        Run, folder,
         held::{cto_actions, deployed, port_deployment, rely_entity, rely_production, workflows},
         json_of, notify,
         operations::service_of,
-        secrets::forms,
+        secrets::{credentials, forms},
     },
 };
 
@@ -191,12 +191,7 @@ fn what_is_kept_holds_no_secret_in_any_form() {
         prepare(&sandbox);
         let folder = folder(&format!("replay-secrets-{}", target.replace(':', "-")));
         fail(&sandbox, service_of(target), on, 1, Fault::EchoSecrets);
-        let known = sandbox.variables();
-        let mut secrets: Vec<String> = known
-            .iter()
-            .filter(|(name, _)| catalog::is_secret(name))
-            .map(|(_, value)| value.clone())
-            .collect();
+        let mut secrets: Vec<String> = credentials().into_iter().map(|credential| credential.value).collect();
         secrets.push("glcbt-64_job-token-value".to_owned());
         // Somebody has put a secret where none belongs.
         let token = &secrets[0];

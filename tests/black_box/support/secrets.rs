@@ -1,7 +1,33 @@
-//! Every form in which a secret could stand in a text.
+//! The sandbox's credentials, and every form in which a secret could stand in a text.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use sandbox::Sandbox;
 use serde_json::Value;
+
+use super::catalog;
+
+/// A credential that the sandbox accepts.
+pub struct Credential {
+    pub destination: &'static str,
+    pub variable: &'static str,
+    pub value: String,
+}
+
+/// The credentials of every destination, by default: those of its variables that are secret, as the catalog has them,
+/// and that the sandbox wants.
+pub fn credentials() -> Vec<Credential> {
+    let given = Sandbox::start().variables();
+    let secret = catalog::of_destinations(|variable| variable.is_secret).into_iter();
+    let credential = |variable: &'static catalog::Variable| {
+        let (_, value) = given.iter().find(|(name, _)| *name == variable.name)?;
+        Some(Credential {
+            destination: &variable.destination,
+            variable: &variable.name,
+            value: value.clone(),
+        })
+    };
+    secret.filter_map(credential).collect()
+}
 
 /// What services make of a secret that they echo, written without the program's own code.
 pub fn echoes(secret: &str) -> Vec<String> {
