@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use crate::{
     destinations::{self, Target},
     report::class::exit_codes,
-    variables::nearest,
+    text::nearest,
 };
 
 /// What the command line asks for.

@@ -9,3 +9,4 @@ pub mod curl;
 pub mod plan;
 pub mod reply;
 pub mod request;
+pub mod result;

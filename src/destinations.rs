@@ -1,13 +1,14 @@
-//! The services. Each is one file that translates the event into the service's words and its replies back: it
-//! declares variables, builds requests and reads replies, and does no I/O of its own. Whoever adds one writes its
-//! file, one line in [`ALL`], and its table of golden requests.
+//! The services. Each is one file or folder that translates the event into the service's words and its replies back:
+//! it declares variables, operations and hidden jobs, builds requests and reads replies, and does no I/O of its own.
+//! Whoever adds one writes its file, one line in [`ALL`], and its table of golden requests.
 
 use crate::{
     delivery::plan::Plan,
-    environment::Problem,
-    event::{Action, Event},
+    event::Event,
+    problem::Unmade,
+    text::nearest,
     time,
-    variables::{Reader, Variable, nearest},
+    variables::{Values, Variable},
 };
 
 mod aviator;
@@ -15,6 +16,8 @@ mod cto;
 mod direktiv;
 mod port;
 mod rely;
+#[cfg(test)]
+mod testing;
 
 /// Every destination, in the order of the documentation.
 pub const ALL: &[&Destination] = &[
@@ -25,9 +28,10 @@ pub const ALL: &[&Destination] = &[
     &port::DESTINATION,
 ];
 
-/// The operation behind `notify-event check`: it only reads, to see whether the service can be reached and takes the
-/// credentials. No user can name it as an operation.
-pub const CHECK: &str = "check";
+/// Every variable of every destination.
+pub fn variables() -> impl Iterator<Item = &'static Variable> {
+    ALL.iter().flat_map(|destination| destination.variables())
+}
 
 /// A service that events can be sent to.
 #[derive(Debug)]
@@ -42,8 +46,13 @@ pub struct Destination {
     pub variables: &'static [&'static [Variable]],
     /// The variables one of which, if set, says that this destination is wanted.
     pub credentials: &'static [&'static str],
+    /// The jobs that the component `notify-event` has for it.
+    pub hidden_jobs: &'static [HiddenJob],
     /// Makes the plan for an operation.
-    pub plan: fn(&Order) -> Result<Plan, Vec<Problem>>,
+    pub plan: fn(&Context) -> Result<Plan, Unmade>,
+    /// Makes the plan for `notify-event check`: it only reads, to see whether the service can be reached and takes the
+    /// credentials.
+    pub check: fn(&Context) -> Result<Plan, Unmade>,
 }
 
 /// Something that a destination can do.
@@ -57,20 +66,56 @@ pub struct Operation {
     pub is_read: bool,
     /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
     pub is_once: bool,
+    /// What it tells of what happened.
+    pub action: ActionUse,
+}
+
+/// What an operation tells of what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionUse {
+    /// Nothing.
+    None,
+    /// The event's action, without which there is nothing to send.
+    Told,
+    /// The same, unless this variable is set, which says it instead.
+    UnlessSet(&'static str),
+}
+
+/// A job to extend.
+#[derive(Debug)]
+pub struct HiddenJob {
+    /// Its name behind the dot and the prefix.
+    pub name: &'static str,
+    /// What it gives the program as arguments.
+    pub arguments: &'static str,
+    /// What it is for.
+    pub description: &'static str,
+}
+
+impl HiddenJob {
+    /// A job that runs the program with `arguments`.
+    pub const fn new(name: &'static str, arguments: &'static str, description: &'static str) -> Self {
+        Self {
+            name,
+            arguments,
+            description,
+        }
+    }
 }
 
 impl Operation {
-    /// An operation that changes something.
+    /// An operation that changes something, whatever happened.
     pub const fn new(name: &'static str, description: &'static str) -> Self {
         Self {
             name,
             description,
             is_read: false,
             is_once: false,
+            action: ActionUse::None,
         }
     }
 
-    /// An operation that adds or triggers something each time.
+    /// An operation that adds or triggers something each time, whatever happened.
     pub const fn once(name: &'static str, description: &'static str) -> Self {
         Self {
             is_once: true,
@@ -81,22 +126,41 @@ impl Operation {
     /// An operation that reads.
     pub const fn reading(name: &'static str, description: &'static str) -> Self {
         Self {
-            name,
-            description,
             is_read: true,
-            is_once: false,
+            ..Self::new(name, description)
+        }
+    }
+
+    /// Says that it tells the event's action.
+    pub const fn tells_action(mut self) -> Self {
+        self.action = ActionUse::Told;
+        self
+    }
+
+    /// Says that it tells the event's action, unless `variable` is set, which says it instead.
+    pub const fn tells_action_unless_set(mut self, variable: &'static str) -> Self {
+        self.action = ActionUse::UnlessSet(variable);
+        self
+    }
+
+    /// Whether it tells the event's action, where `is_given` says which variables are set.
+    pub fn needs_action(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        match self.action {
+            ActionUse::None => false,
+            ActionUse::Told => true,
+            ActionUse::UnlessSet(variable) => !is_given(variable),
         }
     }
 }
 
-/// What a destination is asked to plan.
-pub struct Order<'a> {
-    /// One of the destination's operations, or [`CHECK`].
+/// What a destination makes a plan from.
+pub struct Context<'a> {
+    /// The name of the operation: one of the destination's.
     pub operation: &'static str,
     /// What happened.
     pub event: &'a Event,
-    /// Where it reads its variables.
-    pub reader: Reader<'a>,
+    /// The values of the destination's variables.
+    pub values: &'a Values,
     /// Whether this delivers something late: what has been reported since must not be undone.
     pub is_replay: bool,
 }
@@ -108,10 +172,7 @@ pub fn is_overtaken(event: &Event, is_finished: bool, updated_at: Option<&str>) 
         (Some(updated), Some(reported)) => updated > reported,
         _ => false,
     };
-    let is_final = event
-        .known_action()
-        .is_some_and(|word| Action::from_word(word).is_final());
-    if is_final {
+    if event.is_final() {
         is_finished && is_newer
     } else {
         is_finished || is_newer
@@ -122,6 +183,11 @@ impl Destination {
     /// The operation of that name.
     pub fn operation(&self, name: &str) -> Option<&'static Operation> {
         self.operations.iter().find(|operation| operation.name == name)
+    }
+
+    /// Everything it reads.
+    pub fn variables(&self) -> impl Iterator<Item = &'static Variable> {
+        self.variables.iter().copied().flatten()
     }
 }
 

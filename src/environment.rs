@@ -1,6 +1,6 @@
 //! The only reader of the process's environment: it takes everything once, and cleans what is asked for.
 //!
-//! GitLab hands variables over with quirks of its own (gitlab.md 2.2 and 2.3), which end here: an empty value is no
+//! GitLab hands variables over with quirks of its own (docs/gitlab.md 2.2, 2.3), which end here: an empty value is no
 //! value; a variable of the *file* type arrives as a path; a reference that GitLab could not resolve arrives as the
 //! literal `$NAME`; a value that can't be masked arrives as `@b64@…`.
 
@@ -16,37 +16,14 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use crate::problem::Problem;
+
 /// Base64 as people paste it: either alphabet is tried, padded or not.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// The prefix of a value in base64, as the to-be-continuous templates introduced it (gitlab.md 7).
+/// The prefix of a value in base64, as the to-be-continuous templates introduced it (docs/gitlab.md 7).
 pub const BASE64_PREFIX: &str = "@b64@";
-
-/// A variable that can't be used, and what to do about it. Ends a destination, or the run, as `misconfigured`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The variable at fault, or the first of those that could mend it.
-    pub variable: String,
-    /// What is wrong and what to do, without the variable's name in front.
-    pub message: String,
-}
-
-impl Problem {
-    /// `variable` is wrong in the way that `message` says.
-    pub fn new(variable: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            variable: variable.into(),
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.variable, self.message)
-    }
-}
 
 /// Where a value came from, for `explain`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +58,6 @@ pub struct Found {
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, Result<String, ()>>,
-    /// Values that were cleaned when they were kept, for a replay.
-    kept: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -97,20 +72,15 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().map_err(drop))))
             .collect();
-        Self {
-            values,
-            kept: BTreeMap::new(),
-        }
+        Self { values }
     }
 
-    /// This environment with values that were kept by an earlier run: they are as they have to be. Of the variables
-    /// for which `is_kept` holds, nothing else counts.
-    pub fn with_kept(&self, kept: BTreeMap<String, String>, is_kept: impl Fn(&str) -> bool) -> Self {
+    /// This environment without the variables that `is_left_out`, and without the files that are named for them.
+    pub fn without(&self, is_left_out: impl Fn(&str) -> bool) -> Self {
         let mut environment = self.clone();
         environment
             .values
-            .retain(|name, _| !is_kept(name) && !is_kept(name.strip_suffix("_FILE").unwrap_or(name)));
-        environment.kept = kept;
+            .retain(|name, _| !is_left_out(name) && !is_left_out(name.strip_suffix("_FILE").unwrap_or(name)));
         environment
     }
 
@@ -136,13 +106,6 @@ impl Environment {
     /// A value that GitLab left as a reference, a file that can't be read, base64 that isn't, both forms at once, or
     /// something that is not UTF-8. `secret` says that the message may not quote the value.
     pub fn find(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
-        if let Some(value) = self.kept.get(name).filter(|value| !value.is_empty()) {
-            return Ok(Some(Found {
-                value: value.clone(),
-                name: name.to_owned(),
-                origin: Origin::Variable(name.to_owned()),
-            }));
-        }
         let file_name = format!("{name}_FILE");
         let direct = self.text(name)?;
         let found = match (direct, self.text(&file_name)?) {
@@ -206,7 +169,7 @@ pub fn pasted(name: &str, value: &str) -> Result<String, Problem> {
 
 /// The path of the temporary file in which the runner keeps a variable of the file type, if `value` is one: an
 /// absolute path of an existing file, named after the variable. A credential may also be any file of the job's
-/// `<project>.tmp` folder, where `T: "$FILE_VARIABLE"` points (gitlab.md 2.2, 2.3); any other value may have come from a
+/// `<project>.tmp` folder, where `T: "$FILE_VARIABLE"` points (docs/gitlab.md 2.2, 2.3); any other value may have come from a
 /// commit's text, which must not be able to name another variable's file. Any other path is a value like any other.
 fn gitlab_file(name: &str, value: &str, secret: bool) -> Option<PathBuf> {
     let path = Path::new(value);

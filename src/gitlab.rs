@@ -1,8 +1,8 @@
-//! What GitLab knows of the pipeline that this runs in.
+//! What GitLab knows of the pipeline that this runs in: its variables, and what its API is asked. Without I/O.
 
 pub mod api;
-pub mod context;
-pub mod lookup;
-pub mod once;
+pub mod changes;
+pub mod job;
 pub mod outcome;
+pub mod pipeline;
 pub mod slug;

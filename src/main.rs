@@ -1,50 +1,63 @@
 //! Reports what a GitLab pipeline did to the services a platform team uses.
 //!
-//! Data goes one way: [`environment`], [`event`], a plan of a destination ([`destinations`]), [`delivery`], [`report`].
+//! Data goes one way: the [`environment`] is read; what a run [`needs`] is asked for ([`facts`]); the [`event`] is made;
+//! each of the [`destinations`] plans what it has to do with it; the [`delivery`] carries that out; the [`report`] and the
+//! [`receipts`] tell how it ended. `docs/architecture.md` has the picture, and `tests/architecture.rs` holds the layers:
+//! a module may use those that stand before it in this list, and no other.
+//!
+//! ```text
+//! text time problem secret | environment | template | variables | settings | redaction | report
+//! gitlab::pipeline gitlab::slug | credentials | delivery::{request reply plan result curl} | event::action event::variables
+//! event | gitlab::{job outcome changes api} | event::scope event::resolve | delivery::{client courier}
+//! destinations | receipts | needs | facts | commands | cli main
+//! ```
 
-mod catalog;
-mod check;
 mod cli;
+mod commands;
+mod credentials;
 mod delivery;
 mod destinations;
 mod environment;
 mod event;
-mod explain;
+mod facts;
 mod gitlab;
+mod needs;
+mod problem;
+mod receipts;
+mod redaction;
 mod report;
-mod run;
 mod secret;
 mod settings;
-mod setup;
 mod template;
+mod text;
 mod time;
-mod undelivered;
 mod variables;
 
 use std::process::ExitCode;
 
 use cli::Command;
+use commands::{catalog, check, explain, replay, runner, send};
 use environment::Environment;
 
 fn main() -> ExitCode {
     let environment = Environment::of_process();
     let result = match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => run::print(&cli::help()),
-        Ok(Command::Version) => run::print(&cli::version()),
-        Ok(Command::Catalog) => run::print(catalog::yaml().trim_end()),
+        Ok(Command::Help) => runner::print(&cli::help()),
+        Ok(Command::Version) => runner::print(&cli::version()),
+        Ok(Command::Catalog) => runner::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
         Ok(Command::Check { targets }) => check::check(&environment, targets),
-        Ok(Command::Replay { paths }) => undelivered::replay(&environment, &paths),
-        Ok(Command::Send { targets, dry_run }) => run::send(&environment, targets, dry_run),
+        Ok(Command::Replay { paths }) => replay::replay(&environment, &paths),
+        Ok(Command::Send { targets, dry_run }) => send::send(&environment, targets, dry_run),
         Err(message) => {
-            run::usage_error(&environment, &message);
+            runner::usage_error(&environment, &message);
             return ExitCode::from(report::class::USAGE);
         }
     };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            run::bug(&environment, &error);
+            runner::bug(&environment, &error);
             ExitCode::from(report::class::FAILED)
         }
     }

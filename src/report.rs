@@ -3,4 +3,3 @@
 
 pub mod class;
 pub mod console;
-pub mod receipt;

@@ -1,4 +1,4 @@
-//! How the program behaves, whatever it sends: policy, limits and network (contract, section 5).
+//! How the program behaves, whatever it sends: policy, limits and network.
 
 use crate::{
     choice,
@@ -74,5 +74,13 @@ variables! {
         all_proxy: Option<Secret> = "ALL_PROXY", optional;
         /// Hosts that no proxy is used for, as curl reads it; `no_proxy` wins.
         no_proxy: Option<String> = "NO_PROXY", optional;
+    }
+}
+
+impl Network {
+    /// Whether `http://` may be used off loopback.
+    pub fn allows_http(&self) -> bool {
+        let Flag(allowed) = self.allow_http;
+        allowed
     }
 }

@@ -1,119 +1,171 @@
-//! `{{ … }}` in values: a path into the event, the pipeline or the allowed variables, and filters behind it.
+//! Jinja in values, by minijinja: over plain data, strict about names without a value, and bounded.
 //!
 //! ```text
 //! {{ event.title }}   {{ env.CI_COMMIT_TITLE | truncate(72) }}   {{ event.version | default("none") | upper }}
+//! {% for one in changes.merge_requests %}!{{ one.iid }} {{ one.title }}{% endfor %}
 //! ```
 //!
-//! The language has no statements, no loops and no arithmetic: a value may hold text from a commit that GitLab pasted
-//! in, so what a template can do is bounded by what is not there. JSON is parsed before templates run, and they run in
-//! its string leaves only, so no text can break out of its place. What a template yields is not rendered again.
-//!
-//! A general engine was measured and weighed: minijinja costs 580 kB of a binary that may have 3 MB, and brings
-//! statements that would have to be shut off; upon costs 156 kB and can neither default an undefined name nor keep a type.
+//! A value may hold text from a commit that GitLab pasted in: that part is text, whatever it looks like. JSON is parsed
+//! before templates run, and they run in its string leaves only, so no text can break out of its place. What a template
+//! yields is not rendered again. Templates see the scope's data and nothing else: no files, no other templates.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, io, sync::Arc};
 
-use serde_json::Value;
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Engine, filters as builtin, functions};
+use serde_json::{Map, Value};
 
-/// Where names are looked up.
-pub trait Scope {
-    /// The value of `path` (`event.id`, `env.CI_COMMIT_TITLE`).
-    ///
-    /// # Errors
-    /// [`Missing`] says why there is none.
-    fn get(&self, path: &str) -> Result<Value, Missing>;
+mod filters;
+mod literals;
+mod values;
+
+pub use filters::FILTERS;
+use literals::Literals;
+
+/// The longest text that a template may yield, in bytes. What GitLab hands over in one variable is an eighth of it.
+const LIMIT: usize = 1024 * 1024;
+
+/// The steps that one template may take: a loop over a thousand merge requests takes half of them, and an endless one
+/// ends within a second.
+const FUEL: u64 = 50_000;
+
+/// The longest expression or statement, in bytes. What reads it is recursive, so that a longer one could exhaust the
+/// stack.
+const LONGEST_TAG: usize = 4096;
+
+/// The most statements in one text, for the same reason: they can stand inside each other.
+const MOST_STATEMENTS: usize = 500;
+
+/// What templates can name: plain data.
+pub struct Scope {
+    /// The objects that names start with: `event`, `pipeline`, `changes`, `job` and `env`. What has no value is absent.
+    pub roots: Map<String, Value>,
+    refusal: Box<dyn Fn(&str) -> Option<String>>,
 }
 
-/// Why a name has no value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
-    /// There is none, here or anywhere: the filter `default` can stand in.
-    Undefined(String),
-    /// Out of a template's reach, or itself misconfigured: nothing can stand in.
-    Refused(String),
-}
-
-impl Missing {
-    /// The usual reason: the name is a good one, but this pipeline has nothing under it.
-    pub fn undefined(path: &str) -> Self {
-        Self::Undefined(format!(
-            "`{path}` has no value here; give it one, or write {{{{ {path} | default(\"…\") }}}}"
-        ))
+impl Scope {
+    /// A scope of these objects. `refusal` says why no template may name a path at all (`event.nope`: there is no such
+    /// field; `env.HOME`: it is out of reach), whatever filter follows. A good name may still have no value.
+    pub fn new(roots: Map<String, Value>, refusal: Box<dyn Fn(&str) -> Option<String>>) -> Self {
+        Self { roots, refusal }
     }
 
-    fn into_message(self) -> String {
-        match self {
-            Self::Undefined(message) | Self::Refused(message) => message,
-        }
+    fn value(&self, name: &str) -> Option<&Value> {
+        let mut steps = name.split('.');
+        let root = self.roots.get(steps.next()?)?;
+        steps.try_fold(root, |value, step| value.get(step))
     }
 }
 
 /// What is wrong with a template, and where in the value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateError {
-    /// Where the expression starts, in characters from 1.
-    pub column: usize,
+    /// Where the expression starts: its line, and in it the character, from 1.
+    place: (usize, usize),
+    /// Whether the text has more than one line.
+    has_lines: bool,
     /// What is wrong, and what to do.
     pub message: String,
+    /// The name that has no value, where that is what is wrong.
+    pub undefined: Option<String>,
+}
+
+impl TemplateError {
+    /// The same, at the same place, for a reason that is known better.
+    pub fn because(self, message: &str) -> Self {
+        Self {
+            message: message.to_owned(),
+            ..self
+        }
+    }
 }
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "template at character {}: {}", self.column, self.message)
+        let (line, column) = self.place;
+        if self.has_lines {
+            write!(formatter, "template at line {line}, column {column}: {}", self.message)
+        } else {
+            write!(formatter, "template at character {column}: {}", self.message)
+        }
     }
 }
 
 /// Whether `text` has anything to render.
 pub fn is_template(text: &str) -> bool {
-    text.contains("{{")
+    ["{{", "{%", "{#"].iter().any(|sign| text.contains(sign))
 }
 
-/// Renders `text`. Text that is one whole expression keeps the type of its value; anything else becomes a string.
-///
-/// # Errors
-/// An expression that isn't closed, isn't understood, or names something that is not defined.
-pub fn render(text: &str, scope: &dyn Scope) -> Result<Value, TemplateError> {
-    let mut rendered = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("{{") {
-        let column = text[..text.len() - rest.len() + start].chars().count() + 1;
-        let fail = |message: String| TemplateError { column, message };
-        let inside = &rest[start + 2..];
-        let end = end_of_expression(inside)
-            .ok_or_else(|| fail("`{{` has no `}}`. To send two braces as they are, write {{ \"{{\" }}".to_owned()))?;
-        let value = evaluate(&inside[..end], scope).map_err(fail)?;
-        let after = &inside[end + 2..];
-        if rendered.is_empty() && rest.len() == text.len() && text[..start].trim().is_empty() && after.trim().is_empty()
-        {
-            return Ok(value);
-        }
-        rendered.push_str(&rest[..start]);
-        rendered.push_str(&plain(&value));
-        rest = after;
+/// A value that holds templates: a text, or JSON in whose string leaves they run. Understood once, when it is read.
+#[derive(Debug)]
+pub struct Template {
+    /// The value, with what GitLab pasted in replaced by marks.
+    source: Value,
+    literals: Literals,
+    names: BTreeSet<String>,
+}
+
+impl Template {
+    /// A text. `literals` are texts that GitLab may have pasted into it: where one stands, it is no template.
+    ///
+    /// # Errors
+    /// It is not understood.
+    pub fn text(text: &str, literals: &[&str]) -> Result<Self, TemplateError> {
+        Self::json(Value::String(text.to_owned()), literals)
     }
-    rendered.push_str(rest);
-    Ok(Value::String(rendered))
+
+    /// JSON, in whose string leaves templates run; keys stay as they are. `literals` as in [`Template::text`].
+    ///
+    /// # Errors
+    /// A leaf is not understood.
+    pub fn json(value: Value, literals: &[&str]) -> Result<Self, TemplateError> {
+        let literals = Literals::new(literals);
+        let mut names = BTreeSet::new();
+        let source = each_leaf(value, &mut |text| {
+            let source = literals.hide(&text);
+            if is_template(&source) {
+                let engine = engine(&literals);
+                names.extend(Leaf::new(&engine, &source, &literals)?.names());
+            }
+            Ok(Value::String(source))
+        })?;
+        Ok(Self {
+            source,
+            literals,
+            names,
+        })
+    }
+
+    /// What it names, as deep as it does: `event.id`, `changes.merge_requests`; `event` where it takes the whole.
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// What it comes to: text that is one whole expression keeps the type of its value.
+    ///
+    /// # Errors
+    /// A name that has no value or is out of reach, or more than may be sent.
+    pub fn render(&self, scope: &Scope) -> Result<Value, TemplateError> {
+        each_leaf(self.source.clone(), &mut |source| {
+            if !is_template(&source) {
+                return Ok(Value::String(self.literals.restore(&source)));
+            }
+            let engine = engine(&self.literals);
+            Leaf::new(&engine, &source, &self.literals)?.render(scope)
+        })
+    }
 }
 
-/// Renders `text` to text, whatever the type of the value.
-///
-/// # Errors
-/// As [`render`].
-pub fn render_text(text: &str, scope: &dyn Scope) -> Result<String, TemplateError> {
-    render(text, scope).map(|value| plain(&value))
-}
-
-/// Renders every string leaf of `value`; keys stay as they are.
-///
-/// # Errors
-/// As [`render`], with the path of the leaf before the message.
-pub fn render_json(value: Value, scope: &dyn Scope) -> Result<Value, TemplateError> {
+/// Every string leaf of `value` by what `change` makes of it; an error names the way to the leaf.
+fn each_leaf(
+    value: Value,
+    change: &mut dyn FnMut(String) -> Result<Value, TemplateError>,
+) -> Result<Value, TemplateError> {
     match value {
-        Value::String(text) if is_template(&text) => render(&text, scope),
-        Value::Array(items) => items.into_iter().map(|item| render_json(item, scope)).collect(),
+        Value::String(text) => change(text),
+        Value::Array(items) => items.into_iter().map(|item| each_leaf(item, change)).collect(),
         Value::Object(members) => members
             .into_iter()
-            .map(|(key, member)| match render_json(member, scope) {
+            .map(|(key, member)| match each_leaf(member, change) {
                 Ok(member) => Ok((key, member)),
                 Err(error) => Err(TemplateError {
                     message: format!("in \"{key}\": {}", error.message),
@@ -125,316 +177,257 @@ pub fn render_json(value: Value, scope: &dyn Scope) -> Result<Value, TemplateErr
     }
 }
 
-/// A value as text: strings as they are, nothing for null, JSON for the rest.
-pub fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// The engine, with the filters that are documented and a few more of its own, and nothing that reads files or other
+/// templates.
+fn engine(literals: &Literals) -> Environment<'static> {
+    let mut engine = Environment::empty();
+    engine.set_keep_trailing_newline(true);
+    // Strict, but that `{% if event.version %}` may ask.
+    engine.set_undefined_behavior(UndefinedBehavior::SemiStrict);
+    engine.set_fuel(Some(FUEL));
+    engine.set_formatter(|out, state, value| {
+        if value.is_undefined() && matches!(state.undefined_behavior(), UndefinedBehavior::SemiStrict) {
+            return Err(Error::from(ErrorKind::UndefinedError));
+        }
+        out.write_str(&crate::text::plain(&values::to_json(value)?))?;
+        Ok(())
+    });
+    engine.add_function("range", functions::range);
+    engine.add_filter("join", builtin::join);
+    engine.add_filter("first", builtin::first);
+    engine.add_filter("last", builtin::last);
+    engine.add_filter("length", builtin::length);
+    engine.add_filter("replace", builtin::replace);
+    engine.add_filter("trim", builtin::trim);
+    engine.add_filter("int", builtin::int);
+    engine.add_filter("float", builtin::float);
+    engine.add_filter("map", builtin::map);
+    engine.add_filter("selectattr", builtin::selectattr);
+    engine.add_filter("rejectattr", builtin::rejectattr);
+    engine.add_test("defined", minijinja::tests::is_defined);
+    engine.add_test("undefined", minijinja::tests::is_undefined);
+    engine.add_test("eq", minijinja::tests::is_eq);
+    engine.add_test("in", minijinja::tests::is_in);
+    engine.add_test("startingwith", minijinja::tests::is_startingwith);
+    engine.add_test("endingwith", minijinja::tests::is_endingwith);
+    filters::add(&mut engine, &Arc::new(literals.clone()));
+    engine
 }
 
-/// Where the `}}` stands that ends the expression, `}}` in its quoted texts left out.
-fn end_of_expression(inside: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (index, character) in inside.char_indices() {
-        match (quote, character) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), _) if character == open => quote = None,
-            (None, '"' | '\'') => quote = Some(character),
-            (None, '}') if inside[index..].starts_with("}}") => return Some(index),
-            _ => {}
+/// A text with templates in it, understood.
+struct Leaf<'e> {
+    source: &'e str,
+    literals: &'e Literals,
+    parsed: Parsed<'e>,
+}
+
+enum Parsed<'e> {
+    /// One whole expression, and where it starts in the source.
+    Whole(minijinja::Expression<'e, 'e>, usize),
+    /// Text with expressions and statements in it.
+    Mixed(minijinja::Template<'e, 'e>),
+}
+
+impl<'e> Leaf<'e> {
+    fn new(engine: &'e Environment<'static>, source: &'e str, literals: &'e Literals) -> Result<Self, TemplateError> {
+        check_size(source, literals)?;
+        // A text that is several expressions is not one when its first and last braces are taken off. (The engine panics
+        // over closing braces in a lone expression, so it is not shown any.)
+        if let Some((expression, start)) = inside(source)
+            && !["}}", "%}", "#}"].iter().any(|sign| expression.contains(sign))
+            && let Ok(parsed) = engine.compile_expression(expression)
+        {
+            return Ok(Self {
+                source,
+                literals,
+                parsed: Parsed::Whole(parsed, start),
+            });
+        }
+        match engine.template_from_str(source) {
+            Ok(template) => Ok(Self {
+                source,
+                literals,
+                parsed: Parsed::Mixed(template),
+            }),
+            Err(error) => Err(failure(source, literals, 0, &error, &[])),
         }
     }
-    None
-}
 
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    Path(String),
-    Literal(Value),
-    Pipe,
-    Open,
-    Close,
-    Comma,
-}
-
-fn tokens(expression: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut characters = expression.chars().peekable();
-    while let Some(&character) = characters.peek() {
-        match character {
-            _ if character.is_whitespace() => {
-                characters.next();
-            }
-            '|' | '(' | ')' | ',' => {
-                characters.next();
-                tokens.push(match character {
-                    '|' => Token::Pipe,
-                    '(' => Token::Open,
-                    ')' => Token::Close,
-                    _ => Token::Comma,
-                });
-            }
-            '"' | '\'' => {
-                characters.next();
-                let mut text = String::new();
-                loop {
-                    match characters.next() {
-                        Some('\\') => match characters.next() {
-                            Some('n') => text.push('\n'),
-                            Some('t') => text.push('\t'),
-                            Some(other) => text.push(other),
-                            None => return Err("a quoted text is not closed".to_owned()),
-                        },
-                        Some(other) if other == character => break,
-                        Some(other) => text.push(other),
-                        None => return Err("a quoted text is not closed".to_owned()),
-                    }
-                }
-                tokens.push(Token::Literal(Value::String(text)));
-            }
-            _ if character.is_alphanumeric() || matches!(character, '_' | '-' | '.') => {
-                let mut word = String::new();
-                while let Some(&next) = characters.peek() {
-                    if !(next.is_alphanumeric() || matches!(next, '_' | '-' | '.')) {
-                        break;
-                    }
-                    word.push(next);
-                    characters.next();
-                }
-                tokens.push(match serde_json::from_str::<Value>(&word) {
-                    Ok(literal) => Token::Literal(literal),
-                    Err(_) => Token::Path(word),
-                });
-            }
-            other => return Err(format!("`{other}` has no meaning here")),
-        }
-    }
-    Ok(tokens)
-}
-
-fn evaluate(expression: &str, scope: &dyn Scope) -> Result<Value, String> {
-    let mut tokens = tokens(expression)?.into_iter().peekable();
-    let mut value = match tokens.next() {
-        None => return Err("`{{ }}` is empty; name a value, as in {{ event.id }}".to_owned()),
-        Some(Token::Literal(literal)) => Ok(literal),
-        Some(Token::Path(path)) => match scope.get(&path) {
-            Ok(value) => Ok(value),
-            Err(Missing::Undefined(message)) => Err(message),
-            Err(Missing::Refused(message)) => return Err(message),
-        },
-        Some(_) => return Err("an expression starts with a name, as in {{ event.id }}".to_owned()),
-    };
-    while let Some(token) = tokens.next() {
-        if token != Token::Pipe {
-            return Err("after a value only `|` and a filter may follow".to_owned());
-        }
-        let Some(Token::Path(filter)) = tokens.next() else {
-            return Err("`|` wants the name of a filter behind it".to_owned());
+    fn names(&self) -> impl Iterator<Item = String> + use<> {
+        let names = match &self.parsed {
+            Parsed::Whole(expression, _) => expression.undeclared_variables(true),
+            Parsed::Mixed(template) => template.undeclared_variables(true),
         };
-        let mut arguments = Vec::new();
-        if tokens.next_if_eq(&Token::Open).is_some() {
-            loop {
-                match tokens.next() {
-                    Some(Token::Close) => break,
-                    Some(Token::Comma) => {}
-                    Some(Token::Literal(literal)) => arguments.push(literal),
-                    Some(Token::Path(path)) => arguments.push(scope.get(&path).map_err(Missing::into_message)?),
-                    _ => return Err(format!("the parenthesis behind `{filter}` is not closed")),
+        names.into_iter()
+    }
+
+    fn render(&self, scope: &Scope) -> Result<Value, TemplateError> {
+        let mut missing = Vec::new();
+        for name in self.names() {
+            if let Some(message) = (scope.refusal)(&name) {
+                let offset = self.source.find(&name).unwrap_or_default();
+                return Err(error_at(self.source, self.literals, offset, message, None));
+            }
+            if scope.value(&name).is_none() {
+                missing.push(name);
+            }
+        }
+        let calculates = calculates(self.source);
+        let roots: Engine = scope
+            .roots
+            .iter()
+            .map(|(name, value)| (name.as_str(), values::from_json(value, calculates)))
+            .collect();
+        match &self.parsed {
+            Parsed::Whole(expression, start) => {
+                let result = expression.eval(roots).and_then(|value| {
+                    if value.is_undefined() {
+                        return Err(Error::from(ErrorKind::UndefinedError));
+                    }
+                    values::to_json(&value)
+                });
+                let value = result.map_err(|error| failure(self.source, self.literals, *start, &error, &missing))?;
+                each_leaf(value, &mut |text| {
+                    if text.len() > LIMIT {
+                        let message = filters::TOO_LONG.to_owned();
+                        return Err(error_at(self.source, self.literals, 0, message, None));
+                    }
+                    Ok(Value::String(self.literals.restore(&text)))
+                })
+            }
+            Parsed::Mixed(template) => {
+                let mut text = Bounded(Vec::new());
+                match template.render_captured_to(roots, &mut text) {
+                    Ok(_) => Ok(Value::String(self.literals.restore(&String::from_utf8_lossy(&text.0)))),
+                    Err(error) => Err(failure(self.source, self.literals, 0, &error, &missing)),
                 }
             }
         }
-        value = Ok(apply(&filter, value, &arguments)?);
     }
-    value
 }
 
-/// The filters, by name: each takes the value before it, and the arguments in its parenthesis.
-pub const FILTERS: &[(&str, &str)] = &[
-    ("default(value)", "the value, or this one where the name has none"),
-    ("upper", "upper case"),
-    ("lower", "lower case"),
-    (
-        "truncate(length)",
-        "at most that many characters, the last one `…` where something was cut",
-    ),
-    (
-        "slug",
-        "lower case, everything but a-z and 0-9 as single dashes: for ids and addresses",
-    ),
-    ("json", "JSON text of the value: for JSON inside a string"),
-];
+/// What is inside the braces of a text that starts and ends with some, and where it starts.
+fn inside(source: &str) -> Option<(&str, usize)> {
+    let start = source.len() - source.trim_start().len();
+    let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let marked = inner.strip_prefix('-').unwrap_or(inner);
+    let start = start + 2 + (inner.len() - marked.len());
+    Some((marked.strip_suffix('-').unwrap_or(marked), start))
+}
 
-/// Applies `filter` to a value, or to the reason why there is none.
-fn apply(filter: &str, value: Result<Value, String>, arguments: &[Value]) -> Result<Value, String> {
-    let takes = |count: usize| {
-        if arguments.len() == count {
-            Ok(())
-        } else {
-            Err(format!(
-                "the filter `{filter}` takes {count} argument(s), not {}",
-                arguments.len()
-            ))
-        }
-    };
-    if filter == "default" {
-        takes(1)?;
-        return Ok(match value {
-            Err(_) | Ok(Value::Null) => arguments[0].clone(),
-            Ok(Value::String(text)) if text.is_empty() => arguments[0].clone(),
-            Ok(value) => value,
-        });
+/// Whether a template may compare or calculate: then `1.50` is the number 1.5 to it; in all others it is as it was
+/// written.
+fn calculates(source: &str) -> bool {
+    let signs = ['<', '>', '=', '+', '*', '/', '%'];
+    tags(source).any(|(_, tag)| tag.contains(signs) || tag.contains("float") || tag.contains("int"))
+}
+
+/// What stands between braces, near enough, and where it starts: up to the next closing ones, or to the end.
+fn tags(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    [("{{", "}}"), ("{%", "%}")].into_iter().flat_map(move |(open, close)| {
+        source.match_indices(open).map(move |(offset, _)| {
+            let rest = &source[offset + open.len()..];
+            (offset, rest.split(close).next().unwrap_or_default())
+        })
+    })
+}
+
+/// Refuses what could exhaust the stack.
+fn check_size(source: &str, literals: &Literals) -> Result<(), TemplateError> {
+    if let Some((offset, _)) = tags(source).find(|(_, tag)| tag.len() > LONGEST_TAG) {
+        let message = format!("an expression is longer than {LONGEST_TAG} characters");
+        return Err(error_at(source, literals, offset, message, None));
     }
-    let value = value?;
-    let text = match filter {
-        "upper" | "lower" | "slug" | "json" | "tojson" => {
-            takes(0)?;
-            match filter {
-                "upper" => plain(&value).to_uppercase(),
-                "lower" => plain(&value).to_lowercase(),
-                "slug" => slug(&plain(&value)),
-                _ => value.to_string(),
-            }
+    if source.matches("{%").count() > MOST_STATEMENTS {
+        let message = format!("there are more than {MOST_STATEMENTS} statements");
+        return Err(error_at(source, literals, 0, message, None));
+    }
+    Ok(())
+}
+
+/// The engine's error, for a person. `start` is where in `source` the engine's own text starts, `missing` are the names
+/// in it that have no value.
+fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missing: &[String]) -> TemplateError {
+    let range = error.range().map(|range| range.start + start..range.end + start);
+    let offset = range.as_ref().map_or(0, |range| range.start);
+    let place = range.and_then(|range| source.get(range)).map(str::trim);
+    let detail = literals.restore(error.detail().unwrap_or_default());
+    let mut undefined = None;
+    let message = match error.kind() {
+        ErrorKind::UndefinedError => {
+            // The engine points to the filter that got no value, or to nothing: then it is the last name before that.
+            let is_here = |name: &&String| place == Some(name.as_str());
+            let before = source.get(..offset).filter(|_| offset > 0).unwrap_or(source);
+            let nearest = missing
+                .iter()
+                .max_by_key(|name| before.rfind(name.as_str()).map_or(0, |at| at + 1));
+            let name = missing
+                .iter()
+                .find(is_here)
+                .or(nearest)
+                .map(String::as_str)
+                .or(place)
+                .unwrap_or_default();
+            undefined = Some(name.to_owned());
+            format!("`{name}` has no value here; give it one, or write {{{{ {name} | default(\"…\") }}}}")
         }
-        "truncate" => {
-            takes(1)?;
-            let length = arguments[0]
-                .as_u64()
-                .and_then(|length| usize::try_from(length).ok())
-                .filter(|&length| length > 0)
-                .ok_or("the filter `truncate` takes a whole number of characters, as in truncate(72)")?;
-            truncate(&plain(&value), length)
-        }
-        unknown => {
+        ErrorKind::UnknownFilter => {
             let names: Vec<&str> = FILTERS.iter().map(|(usage, _)| *usage).collect();
-            return Err(format!(
-                "there is no filter `{unknown}`; there are {}",
-                names.join(", ")
-            ));
+            let unknown = detail.trim_start_matches("filter ").trim_end_matches(" is unknown");
+            format!("there is no filter `{unknown}`; there are {}", names.join(", "))
         }
+        ErrorKind::WriteFailure => filters::TOO_LONG.to_owned(),
+        ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
+        ErrorKind::SyntaxError => format!("{detail}. To send two braces as they are, write {{{{ \"{{{{\" }}}}"),
+        _ if detail.is_empty() => error.kind().to_string(),
+        _ => detail,
     };
-    Ok(Value::String(text))
+    error_at(source, literals, offset, message, undefined)
 }
 
-/// The first `length` characters; where something is cut the last of them is `…`.
-pub fn truncate(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
+/// An error about the expression around `offset`.
+fn error_at(
+    source: &str,
+    literals: &Literals,
+    offset: usize,
+    message: String,
+    undefined: Option<String>,
+) -> TemplateError {
+    let mut offset = offset.min(source.len());
+    while !source.is_char_boundary(offset) {
+        offset -= 1;
     }
-    let mut cut: String = text.chars().take(length.saturating_sub(1)).collect();
-    cut.push('…');
-    cut
+    // The expression itself starts with its braces.
+    let opens = ["{{", "{%"]
+        .iter()
+        .filter_map(|open| source[..offset].rfind(open))
+        .max();
+    let before = literals.restore(&source[..opens.unwrap_or(offset)]);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    TemplateError {
+        place: (before.matches('\n').count() + 1, line.chars().count() + 1),
+        has_lines: source.trim_end().contains('\n'),
+        message,
+        undefined,
+    }
 }
 
-/// Lower case, with each run of anything but `a-z` and `0-9` as one dash, and none at the ends.
-pub fn slug(text: &str) -> String {
-    let mut slug = String::new();
-    for character in text.chars().flat_map(char::to_lowercase) {
-        if character.is_ascii_alphanumeric() {
-            slug.push(character);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
+/// Takes what a template yields, up to the limit.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LIMIT {
+            return Err(io::Error::other(filters::TOO_LONG));
         }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    slug.trim_end_matches('-').to_owned()
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    struct Names;
-
-    impl Scope for Names {
-        fn get(&self, path: &str) -> Result<Value, Missing> {
-            match path {
-                "event.attempt" => Ok(json!(2)),
-                "event.title" => Ok(json!("it's \"quoted\" {{ event.attempt }} \\ ünïcode\n🚀")),
-                "event.version" => Err(Missing::undefined(path)),
-                "event.properties" => Ok(json!({"a": [1, "b"]})),
-                "env.EMPTY" => Ok(json!("")),
-                other => Err(Missing::Refused(format!("`{other}` is out of reach"))),
-            }
-        }
-    }
-
-    fn ok(text: &str) -> Value {
-        render(text, &Names).unwrap_or_else(|error| panic!("{text}: {error}"))
-    }
-
-    fn error(text: &str) -> String {
-        render(text, &Names).expect_err(text).to_string()
-    }
-
-    #[test]
-    fn a_whole_expression_keeps_its_type() {
-        assert_eq!(ok("{{ event.attempt }}"), json!(2));
-        assert_eq!(ok("  {{event.attempt}} "), json!(2));
-        assert_eq!(ok("{{ event.properties }}"), json!({"a": [1, "b"]}));
-        assert_eq!(ok("{{ true }}"), json!(true));
-    }
-
-    #[test]
-    fn around_other_text_it_becomes_text() {
-        assert_eq!(ok("try {{ event.attempt }}!"), json!("try 2!"));
-        assert_eq!(ok("{{ event.attempt }}{{ event.attempt }}"), json!("22"));
-        assert_eq!(ok("p={{ event.properties }}"), json!(r#"p={"a":[1,"b"]}"#));
-        assert_eq!(ok("no template } here {"), json!("no template } here {"));
-    }
-
-    #[test]
-    fn what_comes_out_is_not_rendered_again() {
-        assert_eq!(
-            ok("<{{ event.title }}>"),
-            json!("<it's \"quoted\" {{ event.attempt }} \\ ünïcode\n🚀>")
-        );
-    }
-
-    #[test]
-    fn filters() {
-        assert_eq!(ok("{{ event.version | default(\"none\") }}"), json!("none"));
-        assert_eq!(ok("{{ event.version | default(event.attempt) }}"), json!(2));
-        assert_eq!(ok("{{ env.EMPTY | default('x') | upper }}"), json!("X"));
-        assert_eq!(ok("{{ event.title | truncate(4) }}"), json!("it'…"));
-        assert_eq!(ok("{{ \"Größe 5/XL \" | slug }}"), json!("gr-e-5-xl"));
-        assert_eq!(ok("{{ 'ABC' | lower }}"), json!("abc"));
-        assert_eq!(ok("{{ event.properties | json }}"), json!(r#"{"a":[1,"b"]}"#));
-        assert_eq!(ok("{{ \"}}\" }} and {{ \"{{\" }}"), json!("}} and {{"));
-    }
-
-    #[test]
-    fn json_leaves_are_rendered_and_nothing_breaks_out_of_them() {
-        let value = json!({"{{ event.attempt }}": ["{{ event.attempt }}", {"t": "{{ event.title }}"}], "n": 1.50});
-        assert_eq!(
-            render_json(value, &Names).unwrap(),
-            json!({"{{ event.attempt }}": [2, {"t": "it's \"quoted\" {{ event.attempt }} \\ ünïcode\n🚀"}], "n": 1.50})
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_place() {
-        assert_eq!(
-            error("ü {{ event.version }}"),
-            "template at character 3: `event.version` has no value here; give it one, or write {{ event.version | default(\"…\") }}"
-        );
-        assert!(error("{{ env.TOKEN | default('x') }}").contains("`env.TOKEN` is out of reach"));
-        assert!(error("{{ event.version | upper }}").contains("has no value"));
-        assert!(error("{{ event.attempt").contains("has no `}}`"));
-        assert!(error("{{ }}").contains("is empty"));
-        assert!(error("{{ event.attempt | shout }}").contains("there is no filter `shout`"));
-        assert!(error("{{ event.attempt | truncate }}").contains("takes 1 argument"));
-        assert!(error("{{ event.attempt | truncate(0) }}").contains("whole number"));
-        assert!(error("{{ event.attempt + 1 }}").contains("`+` has no meaning"));
-        assert!(error("{{ event.attempt event.title }}").contains("only `|`"));
-        assert!(
-            render_json(json!({"a": {"b": "{{ x }}"}}), &Names)
-                .unwrap_err()
-                .message
-                .starts_with("in \"a\": in \"b\": ")
-        );
-    }
-}
+mod tests;

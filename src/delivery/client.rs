@@ -12,12 +12,7 @@ use super::{
     reply::Reply,
     request::{Part, Request, Text},
 };
-use crate::{
-    environment::Problem,
-    secret::Secret,
-    settings::Network,
-    variables::{Flag, shape},
-};
+use crate::{problem::Problem, secret::Secret, settings::Network, text::shape};
 
 /// How this program presents itself.
 const USER_AGENT: &str = concat!("notify-event/", env!("CARGO_PKG_VERSION"));
@@ -28,7 +23,7 @@ const CONNECT_SHARE: f64 = 0.8;
 
 /// Why there is no reply.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Broken {
+pub enum SendError {
     /// No connection was made: the service saw nothing.
     NotSent(String),
     /// The request, or a part of it, was sent: the service may have acted on it.
@@ -103,7 +98,7 @@ impl Client {
         learned: &dyn Fn(&str) -> Option<Secret>,
         timeout: Duration,
         limit: usize,
-    ) -> Result<Reply, Broken> {
+    ) -> Result<Reply, SendError> {
         let build = |text: &Text| text.expose(learned).unwrap_or_default();
         let url = build(&request.url);
         let host = Url::parse(&url)
@@ -129,9 +124,9 @@ impl Client {
             let why = explanation(&error, &host, timeout);
             // A request that could not even be built was not sent either.
             if error.is_connect() || error.is_builder() {
-                Broken::NotSent(why)
+                SendError::NotSent(why)
             } else {
-                Broken::MaybeSent(why)
+                SendError::MaybeSent(why)
             }
         })?;
         let status = response.status().as_u16();
@@ -146,12 +141,12 @@ impl Client {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(Broken::TooLong(status, limit)),
+                Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(SendError::TooLong(status, limit)),
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
                 Err(error) => {
                     let why = explanation(&error, &host, timeout);
-                    return Err(Broken::MaybeSent(format!(
+                    return Err(SendError::MaybeSent(format!(
                         "{host} answered {status}, but not to the end: {why}"
                     )));
                 }
@@ -313,12 +308,4 @@ fn reason(error: &reqwest::Error) -> String {
         .to_owned();
     }
     innermost.to_string()
-}
-
-impl Network {
-    /// Whether `http://` may be used off loopback.
-    pub fn allows_http(&self) -> bool {
-        let Flag(allowed) = self.allow_http;
-        allowed
-    }
 }

@@ -1,20 +1,19 @@
 //! Carries out plans: attempts, budget, backoff, logins, and the class that each ends in.
 
 use std::{
-    cell::{Cell, RefCell},
     collections::HashMap,
     future::Future,
     time::{Duration, SystemTime},
 };
 
-use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    client::{Broken, Client},
+    client::{Client, SendError},
     plan::{Delivered, Login, Plan, Repeat, Sent, Step, Verdict},
     reply::Reply,
     request::Method,
+    result::DeliveryResult,
 };
 use crate::{
     report::{class::Class, console::Console},
@@ -56,57 +55,11 @@ impl Limits {
     }
 }
 
-/// How a plan ended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// Result class.
-    pub class: Class,
-    /// Why, where it was not sent; what else there is to say, where it was.
-    pub detail: Option<String>,
-    /// What the service knows it by.
-    pub identifier: Option<String>,
-    /// HTTP status of the last reply.
-    pub status: Option<u16>,
-    /// Attempts at the request that decided.
-    pub attempts: u32,
-    /// Time from the first attempt to the end.
-    pub elapsed: Duration,
-    /// What the service calls the last request.
-    pub request_id: Option<String>,
-    /// What was read.
-    pub json: Option<Value>,
-    /// Whether the service has accepted it, and only its end is not known.
-    pub is_accepted: bool,
-    /// Whether it may have been processed although it failed.
-    pub is_ambiguous: bool,
-    /// Variables as a replay has to find them.
-    pub settled: Vec<(&'static str, String)>,
-}
-
-impl Outcome {
-    /// An outcome without a request.
-    pub fn unsent(class: Class, detail: impl Into<String>, identifier: Option<String>) -> Self {
-        Self {
-            class,
-            detail: Some(detail.into()),
-            identifier,
-            status: None,
-            attempts: 0,
-            elapsed: Duration::ZERO,
-            request_id: None,
-            json: None,
-            is_accepted: false,
-            is_ambiguous: false,
-            settled: Vec::new(),
-        }
-    }
-}
-
 /// What the operations of one destination share in a run.
 #[derive(Default)]
 pub struct Session {
-    learned: RefCell<HashMap<&'static str, Secret>>,
-    renewed: Cell<bool>,
+    learned: HashMap<&'static str, Secret>,
+    has_renewed: bool,
 }
 
 /// Carries out plans.
@@ -120,10 +73,10 @@ pub struct Courier<'a> {
 }
 
 /// A plan on its way.
-struct Trip<'a> {
+struct InFlight<'a> {
     courier: &'a Courier<'a>,
     label: &'a str,
-    session: &'a Session,
+    session: &'a mut Session,
     attempts: u32,
     reset_header: Option<&'static str>,
     counts: HashMap<&'static str, Sent>,
@@ -135,17 +88,17 @@ struct Trip<'a> {
     is_ambiguous: bool,
 }
 
-/// The end of a trip that did not deliver.
-struct Ended(Class, String);
+/// The end of a plan that was not delivered.
+struct Stopped(Class, String);
 
 impl Courier<'_> {
     /// Sends what `plan` says, and tells how it ended. `label` names it in what is printed.
-    pub async fn deliver(&self, label: &str, plan: Plan, session: &Session) -> Outcome {
+    pub async fn deliver(&self, label: &str, plan: Plan, session: &mut Session) -> DeliveryResult {
         if let Some(reason) = plan.skip {
-            return Outcome::unsent(Class::Skipped, reason, plan.identifier);
+            return DeliveryResult::unsent(Class::Skipped, reason, plan.identifier);
         }
         let begun = Instant::now();
-        let mut trip = Trip {
+        let mut in_flight = InFlight {
             courier: self,
             label,
             session,
@@ -161,14 +114,14 @@ impl Courier<'_> {
             is_accepted: false,
             is_ambiguous: false,
         };
-        let mut settled = plan.settled;
+        let mut completed = plan.completed;
         let mut delivered = Delivered::default();
         let mut end = None;
         for step in plan.steps {
-            let settles = step.settles.clone();
-            match trip.carry(step, plan.login.as_ref()).await {
+            let completes = step.completes;
+            match in_flight.run(step, plan.login.as_ref()).await {
                 Ok(more) => {
-                    settled.extend(settles);
+                    completed.extend(completes);
                     let note = match (delivered.note, more.note) {
                         (Some(first), Some(second)) => Some(format!("{first}; {second}")),
                         (first, second) => first.or(second),
@@ -179,7 +132,7 @@ impl Courier<'_> {
                         note,
                     };
                 }
-                Err(Ended(class, why)) => {
+                Err(Stopped(class, why)) => {
                     end = Some((class, why));
                     break;
                 }
@@ -189,27 +142,28 @@ impl Courier<'_> {
             None => (Class::Sent, delivered.note),
             Some((class, why)) => (class, Some(why)),
         };
-        Outcome {
+        DeliveryResult {
             class,
             detail,
             identifier: delivered.identifier.or(plan.identifier),
-            status: trip.status,
-            attempts: trip.last,
+            status: in_flight.status,
+            attempts: in_flight.last,
             elapsed: begun.elapsed(),
-            request_id: trip.request_id,
+            request_id: in_flight.request_id,
             json: delivered.json,
-            is_accepted: trip.is_accepted,
-            is_ambiguous: trip.is_ambiguous,
-            settled,
+            is_accepted: in_flight.is_accepted,
+            is_ambiguous: in_flight.is_ambiguous,
+            completed,
+            found: plan.found,
         }
     }
 }
 
-impl Trip<'_> {
-    async fn carry(&mut self, mut step: Step, login: Option<&Login>) -> Result<Delivered, Ended> {
+impl InFlight<'_> {
+    async fn run(&mut self, mut step: Step, login: Option<&Login>) -> Result<Delivered, Stopped> {
         loop {
             if let (Some(name), Some(login)) = (step.request.learns(), login)
-                && !self.session.learned.borrow().contains_key(name)
+                && !self.session.learned.contains_key(name)
             {
                 self.log_in(login).await?;
             }
@@ -222,9 +176,10 @@ impl Trip<'_> {
             };
             if reply.status == 401
                 && let Some(name) = step.request.learns()
-                && !self.session.renewed.replace(true)
+                && !self.session.has_renewed
             {
-                self.session.learned.borrow_mut().remove(name);
+                self.session.has_renewed = true;
+                self.session.learned.remove(name);
                 self.uncount(&step);
                 continue;
             }
@@ -235,9 +190,9 @@ impl Trip<'_> {
                 && matches!(verdict, Verdict::Then(_) | Verdict::Later(..));
             step = match verdict {
                 Verdict::Delivered(delivered) => return Ok(delivered),
-                Verdict::Skipped(why) => return Err(Ended(Class::Skipped, why)),
-                Verdict::Rejected(why) => return Err(Ended(Class::Rejected, why)),
-                Verdict::Unavailable(why) => return Err(Ended(Class::Unavailable, why)),
+                Verdict::Skipped(why) => return Err(Stopped(Class::Skipped, why)),
+                Verdict::Rejected(why) => return Err(Stopped(Class::Rejected, why)),
+                Verdict::Unavailable(why) => return Err(Stopped(Class::Unavailable, why)),
                 Verdict::Then(next) => {
                     if step.is_poll {
                         self.uncount(&step);
@@ -248,7 +203,7 @@ impl Trip<'_> {
                     if step.is_poll {
                         self.uncount(&step);
                     } else if next.name == step.name && self.count(&step).attempts >= self.attempts {
-                        return Err(Ended(
+                        return Err(Stopped(
                             Class::Unavailable,
                             format!("{what}, after {}", times(self.attempts)),
                         ));
@@ -257,13 +212,13 @@ impl Trip<'_> {
                     self.pause(pause).await?;
                     next
                 }
-                Verdict::AsUsual => self.as_usual(step, &reply).await?,
+                Verdict::ByStatus => self.by_status(step, &reply).await?,
             };
         }
     }
 
     /// One attempt at a step. Without a reply: what comes next, or the end.
-    async fn attempt(&mut self, step: &Step) -> Result<(Reply, Sent), Result<Step, Ended>> {
+    async fn attempt(&mut self, step: &Step) -> Result<(Reply, Sent), Result<Step, Stopped>> {
         let count = self.counts.entry(step.name).or_default();
         count.attempts += 1;
         let sent = *count;
@@ -278,7 +233,7 @@ impl Trip<'_> {
         } else {
             limits.attempt.min(remaining)
         };
-        let learned = |name: &str| self.session.learned.borrow().get(name).cloned();
+        let learned = |name: &str| self.session.learned.get(name).cloned();
         let begun = Instant::now();
         let result = self
             .courier
@@ -304,28 +259,28 @@ impl Trip<'_> {
                 self.request_id = reply.request_id().map(str::to_owned);
                 Ok((reply, sent))
             }
-            Err(broken) => {
+            Err(error) => {
                 self.courier
                     .console
-                    .debug(&format!("{what}: {broken:?} after {took} ms"));
+                    .debug(&format!("{what}: {error:?} after {took} ms"));
                 self.status = None;
                 self.request_id = None;
-                match broken {
-                    Broken::TooLong(status, limit) => Err(Err(Ended(
+                match error {
+                    SendError::TooLong(status, limit) => Err(Err(Stopped(
                         Class::Rejected,
                         format!(
                             "answered {status} with more than the {limit} bytes that are read: the address may lead somewhere else"
                         ),
                     ))),
-                    Broken::NotSent(why) => Err(self.again(step, false, None, &why).await),
-                    Broken::MaybeSent(why) => Err(self.again(step, true, None, &why).await),
+                    SendError::NotSent(why) => Err(self.retry(step, false, None, &why).await),
+                    SendError::MaybeSent(why) => Err(self.retry(step, true, None, &why).await),
                 }
             }
         }
     }
 
     /// The general rule for a reply that the destination has nothing of its own to say to.
-    async fn as_usual(&mut self, step: Step, reply: &Reply) -> Result<Step, Ended> {
+    async fn by_status(&mut self, step: Step, reply: &Reply) -> Result<Step, Stopped> {
         let complaint = reply.complaint();
         let said = if complaint.is_empty() {
             format!("answered {}", reply.status)
@@ -337,14 +292,14 @@ impl Trip<'_> {
                 let wait = reply.retry_after(self.reset_header, SystemTime::now());
                 let unprocessed: &[u16] = match step.repeat {
                     Repeat::Unprocessed(statuses) | Repeat::Asking(statuses, _) => statuses,
-                    Repeat::Freely | Repeat::ByWayOf(_) => &[],
+                    Repeat::Freely | Repeat::AskingFirst(_) => &[],
                 };
                 let ambiguous = !NOT_PROCESSED.contains(&status) && !unprocessed.contains(&status);
                 // Whatever may be repeated: behind a 5xx the service may have acted.
                 self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
-                self.again(&step, ambiguous, wait, &said).await
+                self.retry(&step, ambiguous, wait, &said).await
             }
-            300..=399 => Err(Ended(
+            300..=399 => Err(Stopped(
                 Class::Rejected,
                 match reply.location() {
                     Some(location) => format!(
@@ -354,32 +309,38 @@ impl Trip<'_> {
                     None => said,
                 },
             )),
-            401 | 403 => Err(Ended(Class::Rejected, format!("{said}{}", credentials_hint(&step)))),
-            _ => Err(Ended(Class::Rejected, said)),
+            401 | 403 => Err(Stopped(Class::Rejected, format!("{said}{}", credentials_hint(&step)))),
+            _ => Err(Stopped(Class::Rejected, said)),
         }
     }
 
     /// After a failure: the step that comes next, when its pause is over, or the end.
-    async fn again(&mut self, step: &Step, ambiguous: bool, wait: Option<Duration>, why: &str) -> Result<Step, Ended> {
+    async fn retry(
+        &mut self,
+        step: &Step,
+        ambiguous: bool,
+        wait: Option<Duration>,
+        why: &str,
+    ) -> Result<Step, Stopped> {
         // What may be repeated freely leaves nothing in doubt: it can simply be sent again.
         let is_repeatable = matches!(step.repeat, Repeat::Freely) || step.request.method == Method::Get;
         self.is_ambiguous = ambiguous && !is_repeatable;
         let next = match &step.repeat {
             Repeat::Unprocessed(_) if ambiguous => {
-                return Err(Ended(
+                return Err(Stopped(
                     Class::Unavailable,
                     format!("{why}. It may have been processed all the same, so it was not sent again"),
                 ));
             }
             Repeat::Asking(_, ask) if ambiguous => ask(),
-            Repeat::ByWayOf(ask) => ask(),
+            Repeat::AskingFirst(ask) => ask(),
             _ => step.clone(),
         };
         let count = self.counts.entry(step.name).or_default();
         count.ambiguous |= ambiguous;
         let attempts = count.attempts;
         if attempts >= self.attempts {
-            return Err(Ended(Class::Unavailable, format!("{why}, after {}", times(attempts))));
+            return Err(Stopped(Class::Unavailable, format!("{why}, after {}", times(attempts))));
         }
         let remaining = self.remaining();
         if remaining.is_zero() {
@@ -387,12 +348,14 @@ impl Trip<'_> {
         }
         let pause = wait.unwrap_or_else(|| backoff(attempts));
         if wait.is_some() && pause >= remaining {
-            return Err(Ended(
+            return Err(Stopped(
                 Class::Unavailable,
                 format!(
-                    "{why}. It asks to wait {} s; {} s are left of NOTIFY_TIMEOUT",
+                    "{why}. It asks to wait {} s; {} s are left of the {} s {}",
                     pause.as_secs(),
-                    remaining.as_secs()
+                    remaining.as_secs(),
+                    self.courier.limits.budget.as_secs_f64(),
+                    self.courier.limits.budget_is
                 ),
             ));
         }
@@ -409,7 +372,7 @@ impl Trip<'_> {
     }
 
     /// Has `login` yield its credential, and hides it from then on.
-    async fn log_in(&mut self, login: &Login) -> Result<(), Ended> {
+    async fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
         let pointer = login.pointer;
         let step = Step::new("login", login.request.clone(), move |reply, _| {
             match reply.expect_object() {
@@ -420,22 +383,22 @@ impl Trip<'_> {
                     }),
                     _ => Verdict::Rejected(format!("it answered {} without a credential", reply.status)),
                 },
-                Err(verdict) => verdict,
+                Err(unexpected) => unexpected.into(),
             }
         });
         // A login is a step like any other, but that it needs no login itself.
-        let carried = Box::pin(self.carry(step, None)).await;
-        let delivered = carried.map_err(|Ended(class, why)| Ended(class, format!("the login failed: {why}")))?;
+        let run = Box::pin(self.run(step, None)).await;
+        let delivered = run.map_err(|Stopped(class, why)| Stopped(class, format!("the login failed: {why}")))?;
         let credential = delivered.identifier.unwrap_or_default();
         self.courier.console.redactor().hide(&credential);
         let secret = Secret::new(&credential, login.name);
-        self.session.learned.borrow_mut().insert(login.name, secret);
+        self.session.learned.insert(login.name, secret);
         // The next one, after a refusal, has attempts of its own.
         self.counts.remove("login");
         Ok(())
     }
 
-    async fn pause(&self, pause: Duration) -> Result<(), Ended> {
+    async fn pause(&self, pause: Duration) -> Result<(), Stopped> {
         self.within_budget(sleep(pause)).await.ok_or_else(|| self.out_of_time())
     }
 
@@ -447,13 +410,13 @@ impl Trip<'_> {
         self.courier.limits.deadline.saturating_duration_since(Instant::now())
     }
 
-    fn out_of_time(&self) -> Ended {
+    fn out_of_time(&self) -> Stopped {
         self.out_of_time_after(self.waiting_for.as_deref().unwrap_or("not sent"))
     }
 
-    fn out_of_time_after(&self, why: &str) -> Ended {
+    fn out_of_time_after(&self, why: &str) -> Stopped {
         let budget = self.courier.limits.budget.as_secs_f64();
-        Ended(
+        Stopped(
             Class::Unavailable,
             format!("{why}; the {budget} s {} are over", self.courier.limits.budget_is),
         )

@@ -4,8 +4,10 @@ use std::{fmt, rc::Rc, time::Duration};
 
 use serde_json::Value;
 
-use super::{reply::Reply, request::Request};
-use crate::secret::Secret;
+use super::{
+    reply::{Reply, Unexpected},
+    request::Request,
+};
 
 /// A reply is read up to this size, in bytes, where no more is expected.
 pub const SMALL: usize = 1024 * 1024;
@@ -22,8 +24,8 @@ pub enum Repeat {
     Unprocessed(&'static [u16]),
     /// As `Unprocessed`; after any other failure this is sent instead, to find out.
     Asking(&'static [u16], Rc<dyn Fn() -> Step>),
-    /// Every repetition goes by way of this.
-    ByWayOf(Rc<dyn Fn() -> Step>),
+    /// Before any repetition this is sent, to find out whether it is still wanted.
+    AskingFirst(Rc<dyn Fn() -> Step>),
 }
 
 /// What a reply means.
@@ -42,7 +44,7 @@ pub enum Verdict {
     /// There is nothing left to do, for this reason.
     Skipped(String),
     /// As the status says: 408, 425, 429 and 5xx may be repeated, the rest is rejected.
-    AsUsual,
+    ByStatus,
 }
 
 impl Verdict {
@@ -57,6 +59,15 @@ impl Verdict {
     /// Done, with nothing to tell.
     pub fn delivered() -> Self {
         Self::Delivered(Delivered::default())
+    }
+}
+
+impl From<Unexpected> for Verdict {
+    fn from(unexpected: Unexpected) -> Self {
+        match unexpected {
+            Unexpected::Status => Self::ByStatus,
+            Unexpected::Undocumented(what) => Self::Rejected(what),
+        }
     }
 }
 
@@ -97,8 +108,8 @@ pub struct Step {
     pub is_poll: bool,
     /// Whether its reply may take longer than one attempt's time, because the service waits for something.
     pub is_patient: bool,
-    /// Variables that a replay has to find with these values once this step is done: what was done is not done again.
-    pub settles: Vec<(&'static str, String)>,
+    /// The variable of which nothing is left to do once this step is done: it is not done again when the rest is.
+    pub completes: Option<&'static str>,
     read: Read,
 }
 
@@ -112,7 +123,7 @@ impl Step {
             limit: SMALL,
             is_poll: false,
             is_patient: false,
-            settles: Vec::new(),
+            completes: None,
             read: Rc::new(read),
         }
     }
@@ -141,9 +152,9 @@ impl Step {
         self
     }
 
-    /// Says what a replay has to find in a variable once this is done.
-    pub fn settles(mut self, variable: &'static str, value: impl Into<String>) -> Self {
-        self.settles.push((variable, value.into()));
+    /// Says of which variable nothing is left to do once this is done.
+    pub fn completes(mut self, variable: &'static str) -> Self {
+        self.completes = Some(variable);
         self
     }
 
@@ -194,10 +205,11 @@ pub struct Plan {
     pub reset_header: Option<&'static str>,
     /// What a person should know before it is sent.
     pub notes: Vec<String>,
-    /// Variables that a replay has to find with these values: what was read from something that is not kept.
-    pub settled: Vec<(&'static str, String)>,
-    /// Credentials that stand inside the requests' own, and have to be hidden by themselves too.
-    pub secrets: Vec<Secret>,
+    /// Variables of which an earlier attempt of the job has left nothing to do.
+    pub completed: Vec<&'static str>,
+    /// Values of variables that were not set and were found elsewhere, in something that is not kept: a replay has to
+    /// find them.
+    pub found: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for Login {

@@ -4,19 +4,27 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::plan::Verdict;
-use crate::template;
+use crate::text;
 
 /// How much of a foreign text is shown to a person, in characters.
 const SHOWN: usize = 300;
 
 /// Headers under which services name a request for their support, in order of preference. Port: `X-Trace-Id`
-/// (vendors/port.md 1).
+/// (docs/vendors/port.md 1).
 const REQUEST_ID_HEADERS: &[&str] = &["x-trace-id", "x-request-id", "request-id", "x-correlation-id", "cf-ray"];
 
 /// Resets above this are points in time, below it they are seconds to wait: Port's docs and its own clients disagree,
-/// and this is how its Ocean framework tells them apart (vendors/port.md 5).
+/// and this is how its Ocean framework tells them apart (docs/vendors/port.md 5).
 const EPOCH_FROM: u64 = 10_000;
+
+/// Why a reply is not the success that the service documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unexpected {
+    /// Its status says that it failed: what that means is the general rule's affair.
+    Status,
+    /// It says that it succeeded, and is not what the service documents, in the way that this tells.
+    Undocumented(String),
+}
 
 /// What came back.
 #[derive(Debug, Clone)]
@@ -68,8 +76,8 @@ impl Reply {
     /// The object of a successful reply.
     ///
     /// # Errors
-    /// The verdict on anything else: a failure as usual, a success that isn't the JSON the service documents.
-    pub fn expect_object(&self) -> Result<&Map<String, Value>, Verdict> {
+    /// What it is instead.
+    pub fn expect_object(&self) -> Result<&Map<String, Value>, Unexpected> {
         self.expect_json()?
             .as_object()
             .ok_or_else(|| self.unexpected("JSON that is no object"))
@@ -79,9 +87,9 @@ impl Reply {
     ///
     /// # Errors
     /// As [`Reply::expect_object`].
-    pub fn expect_json(&self) -> Result<&Value, Verdict> {
+    pub fn expect_json(&self) -> Result<&Value, Unexpected> {
         if !self.is_success() {
-            return Err(Verdict::AsUsual);
+            return Err(Unexpected::Status);
         }
         self.json.as_ref().ok_or_else(|| self.unexpected(self.kind()))
     }
@@ -90,7 +98,7 @@ impl Reply {
     ///
     /// # Errors
     /// As [`Reply::expect_object`].
-    pub fn expect_empty_or_json(&self) -> Result<(), Verdict> {
+    pub fn expect_empty_or_json(&self) -> Result<(), Unexpected> {
         if self.body.trim().is_empty() && self.is_success() {
             return Ok(());
         }
@@ -98,8 +106,8 @@ impl Reply {
     }
 
     /// The verdict on a success that says that it is none.
-    pub fn contradictory(&self) -> Verdict {
-        Verdict::Rejected(format!("answered {}, but says: {}", self.status, self.complaint()))
+    pub fn contradictory(&self) -> Unexpected {
+        Unexpected::Undocumented(format!("answered {}, but says: {}", self.status, self.complaint()))
     }
 
     fn kind(&self) -> &'static str {
@@ -120,8 +128,8 @@ impl Reply {
         }
     }
 
-    fn unexpected(&self, what: &str) -> Verdict {
-        Verdict::Rejected(format!(
+    fn unexpected(&self, what: &str) -> Unexpected {
+        Unexpected::Undocumented(format!(
             "answered {} with {what}, which this API never does: the address may lead somewhere else",
             self.status
         ))
@@ -138,7 +146,7 @@ impl Reply {
         } else {
             self.body.split_whitespace().collect::<Vec<_>>().join(" ")
         };
-        template::truncate(&text, SHOWN)
+        text::truncate(&text, SHOWN)
     }
 
     /// Where a redirect points, without query and fragment, in which credentials travel.
@@ -195,13 +203,13 @@ fn complaints(body: &Value) -> Vec<String> {
 
 fn validation(item: &Value) -> String {
     let place = item.get("loc").and_then(Value::as_array).map(|steps| {
-        let steps: Vec<String> = steps.iter().map(template::plain).collect();
+        let steps: Vec<String> = steps.iter().map(text::plain).collect();
         format!("{} ", steps.join("."))
     });
     let text = ["msg", "message", "error"]
         .iter()
         .find_map(|key| item.get(key))
-        .map_or_else(|| template::plain(item), template::plain);
+        .map_or_else(|| text::plain(item), text::plain);
     format!("{}{text}", place.unwrap_or_default())
 }
 
@@ -264,7 +272,7 @@ mod tests {
     #[test]
     fn success_has_to_look_like_success() {
         let refused = |reply: Reply| match reply.expect_object() {
-            Err(Verdict::Rejected(why)) => why,
+            Err(Unexpected::Undocumented(why)) => why,
             other => panic!("{other:?}"),
         };
         let html = reply(200, &[("content-type", "text/html")], "<!DOCTYPE html>");
@@ -272,7 +280,7 @@ mod tests {
         assert!(refused(reply(200, &[], "")).contains("no body"));
         assert!(refused(reply(200, &[], "{\"a\":")).contains("not JSON"));
         assert!(refused(reply(200, &[], "[]")).contains("no object"));
-        assert!(matches!(reply(500, &[], "{}").expect_object(), Err(Verdict::AsUsual)));
+        assert!(matches!(reply(500, &[], "{}").expect_object(), Err(Unexpected::Status)));
         assert!(reply(201, &[], "").expect_empty_or_json().is_ok());
         assert!(reply(200, &[], "<html>").expect_empty_or_json().is_err());
     }

@@ -1,4 +1,4 @@
-//! Aviator Releases: release candidates and their deployments. Facts: vendors/aviator.md.
+//! Aviator Releases: release candidates and their deployments. Facts: docs/vendors/aviator.md.
 
 use std::{
     rc::Rc,
@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{CHECK, Destination, Operation, Order};
+use super::{Context, Destination, HiddenJob, Operation};
 use crate::{
     choice,
     delivery::{
@@ -15,15 +15,16 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    environment::Problem,
     event::{Action, Event},
+    problem::{Problem, Unmade},
     secret::Secret,
-    template, time, variables,
-    variables::{BaseUrl, Flag, Group},
+    text::{plain, truncate},
+    time, variables,
+    variables::{BaseUrl, Flag, Group as _},
 };
 
 choice! {
-    /// Statuses of a deployment (vendors/aviator.md, headline: the guide's list is incomplete).
+    /// Statuses of a deployment (docs/vendors/aviator.md 0; the guide's list is incomplete).
     pub enum Status {
         /// Not begun.
         Pending = "pending",
@@ -93,7 +94,8 @@ pub const DESTINATION: Destination = Destination {
         Operation::new(
             "status",
             "reports the status of a deployment, which is created if there is none; triggers nothing",
-        ),
+        )
+        .tells_action_unless_set("AVIATOR_STATUS"),
         Operation::new("release", "cuts a release candidate"),
         Operation::once(
             "deployment",
@@ -104,43 +106,77 @@ pub const DESTINATION: Destination = Destination {
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["AVIATOR_API_TOKEN"],
+    hidden_jobs: &[
+        HiddenJob::new(
+            "aviator-release",
+            "aviator:release",
+            "Cuts a release candidate in Aviator.",
+        ),
+        HiddenJob::new(
+            "aviator-deployment",
+            "aviator:deployment",
+            "Has Aviator start a deployment.",
+        ),
+        HiddenJob::new(
+            "aviator-status",
+            "aviator:status",
+            "Reports a deployment's status to Aviator.",
+        ),
+        HiddenJob::new(
+            "aviator-rollback",
+            "aviator:rollback",
+            "Has Aviator roll an environment back.",
+        ),
+    ],
     plan,
+    check,
 };
 
-/// Answers that say that a gateway did not pass the request on (vendors/aviator.md 8, call 1).
+/// Answers that say that a gateway did not pass the request on (docs/vendors/aviator.md 8).
 const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
 
-/// The most deployments that one page holds (vendors/aviator.md 3, call 4).
+/// The most deployments that one page holds (docs/vendors/aviator.md 3).
 const PAGE: &str = "100";
 
 /// A deployment that started this long before we asked for one may still be ours: clocks differ.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
 
-fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
-    let settings: Settings = order.reader.read()?;
-    let event = order.event;
-    check_segment("AVIATOR_PROJECT", &settings.project).map_err(|problem| vec![problem])?;
-    match order.operation {
-        "release" => release(&settings, event),
-        "deployment" => deployment(&settings, event, order.is_replay),
-        "rollback" => rollback(&settings, event),
-        "list" => list(&settings, event),
-        CHECK => check(&settings, event),
-        _ => status(&settings, event, order.is_replay),
+fn plan(context: &Context) -> Result<Plan, Unmade> {
+    let settings = settings(context)?;
+    let event = context.event;
+    match context.operation {
+        "release" => Ok(release(&settings, event)?),
+        "deployment" => Ok(deployment(&settings, event, context.is_replay)?),
+        "rollback" => Ok(rollback(&settings, event)?),
+        "list" => Ok(list(&settings, event)?),
+        _ => status(&settings, event, context.is_replay),
     }
-    .map_err(|problem| vec![problem])
+}
+
+fn settings(context: &Context) -> Result<Settings, Unmade> {
+    let settings: Settings = context.values.read()?;
+    check_segment("AVIATOR_PROJECT", &settings.project)?;
+    Ok(settings)
 }
 
 /// Reports a status. The same one again changes nothing, but a late `in_progress` would move a finished deployment
-/// back: before it is repeated, the deployments are read (vendors/aviator.md 8, call 3).
-fn status(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
+/// back: before it is repeated, the deployments are read (docs/vendors/aviator.md 8).
+fn status(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Unmade> {
+    let (candidate, note) = candidate(settings, event)?;
+    let api = Rc::new(Deployments::new(settings, event, &candidate)?);
+    let body = |word: &str| json!({ "release_candidate_version": candidate, "status": word });
+    if settings.status.is_none() && event.action()? == &Action::Open {
+        let request = api.request(Method::Patch, "").json(&body(Action::Open.word()));
+        return Ok(Plan::new(
+            Some(candidate),
+            vec![Step::new("status", request, |reply, _| accept(reply))],
+        ));
+    }
     let Some(status) = status_of(settings, event)? else {
         let action = event.action()?;
         return Ok(Plan::skip(format!("Aviator has no status for the action `{action}`")));
     };
-    let (candidate, note) = candidate(settings, event)?;
-    let api = Rc::new(Deployments::new(settings, event, &candidate)?);
-    let body = json!({ "release_candidate_version": candidate, "status": status.word() });
+    let body = body(status.word());
     let report = Rc::new(Report {
         request: api.request(Method::Patch, "").json(&body),
         api,
@@ -172,7 +208,7 @@ impl Report {
             return step;
         }
         let report = Rc::clone(self);
-        step.repeat(Repeat::ByWayOf(Rc::new(move || report.unless_finished())))
+        step.repeat(Repeat::AskingFirst(Rc::new(move || report.unless_finished())))
     }
 
     /// Sends it unless the deployment has ended meanwhile; where Aviator does not show the deployments, it is sent.
@@ -190,7 +226,7 @@ impl Report {
             );
             match status {
                 // `error` is Aviator's own guess about a deployment that it heard nothing of for an hour: the end that
-                // is reported late is what really happened (vendors/aviator.md 4).
+                // is reported late is what really happened (docs/vendors/aviator.md 4).
                 Some(Status::Error) if report.status.is_final() => Verdict::Then(report.send()),
                 Some(status) if status.is_final() && (is_newer || !report.status.is_final()) => {
                     Verdict::Skipped(format!(
@@ -206,7 +242,7 @@ impl Report {
 }
 
 /// The status to report; none for an action that Aviator has no word for.
-fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Problem> {
+fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Unmade> {
     if let Some(status) = settings.status {
         return Ok(Some(status));
     }
@@ -219,7 +255,7 @@ fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Probl
         Action::Failure => Some(Status::Failure),
         Action::Canceled => Some(Status::Canceled),
         Action::Blocked => Some(Status::Pending),
-        Action::Other(_) => None,
+        Action::Other(_) | Action::Open => None,
     }))
 }
 
@@ -236,7 +272,7 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let url = format!("{}/releases/{}", project(settings), segment(&candidate));
     let request = Request::new(Method::Post, url).bearer(&settings.token).json(&body);
     let step = Step::new("release", request, |reply, sent| {
-        // What Aviator says to a candidate that exists is not documented (vendors/aviator.md 8, call 1).
+        // What Aviator says to a candidate that exists is not documented (docs/vendors/aviator.md 8).
         let complaint = reply.complaint().to_lowercase();
         let exists = reply.status / 100 == 4 && (complaint.contains("exist") || complaint.contains("already"));
         if sent.ambiguous && exists {
@@ -255,11 +291,11 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
 }
 
 /// Creates a deployment. Each call starts a workflow, so after an ambiguous failure the deployments are read first
-/// (vendors/aviator.md 8, call 2).
+/// (docs/vendors/aviator.md 8).
 fn deployment(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
     let (candidate, note) = candidate(settings, event)?;
     let api = Rc::new(Deployments::new(settings, event, &candidate)?);
-    let asked_at = time::parse(&event.time).unwrap_or_else(SystemTime::now);
+    let asked_at = time::parse(&event.time).unwrap_or(SystemTime::UNIX_EPOCH);
     let step = if is_replay {
         find_or_create(&api, asked_at)
     } else {
@@ -289,7 +325,7 @@ fn find_or_create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
         let is_ours = |one: &&Value| one["release_candidate_version"] == *again.candidate && is_fresh(one, asked_at);
         match all.iter().find(is_ours) {
             Some(one) => Verdict::Delivered(Delivered {
-                identifier: one.get("id").map(template::plain),
+                identifier: one.get("id").map(plain),
                 note: Some("found among the deployments: an earlier attempt had created it".to_owned()),
                 json: None,
             }),
@@ -312,8 +348,7 @@ fn is_fresh(deployment: &Value, asked_at: SystemTime) -> bool {
     }
 }
 
-/// Rolls back. A second call could roll back further, so only what was not sent is repeated (vendors/aviator.md 8,
-/// call 5).
+/// Rolls back. A second call could roll back further, so only what was not sent is repeated (docs/vendors/aviator.md 8).
 fn rollback(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let environment = environment(settings, event)?;
     let url = format!("{}/rollback", environment_url(settings, &environment));
@@ -322,13 +357,13 @@ fn rollback(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
         .json(&json!({ "force": settings.force.0 }));
     let step = Step::new("rollback", request, |reply, _| match reply.expect_object() {
         Ok(deployment) => Verdict::Delivered(Delivered {
-            identifier: deployment.get("id").map(template::plain),
+            identifier: deployment.get("id").map(plain),
             note: deployment
                 .get("release_candidate_version")
-                .map(|version| format!("back to {}", template::plain(version))),
+                .map(|version| format!("back to {}", plain(version))),
             json: None,
         }),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     })
     .repeat(Repeat::Unprocessed(&[]));
     Ok(Plan::new(Some(environment), vec![step]))
@@ -343,19 +378,20 @@ fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
                 ..Delivered::default()
             }),
             Ok(_) => Verdict::Rejected(format!("answered {} with JSON that is no list", reply.status)),
-            Err(verdict) => verdict,
+            Err(unexpected) => unexpected.into(),
         }
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step.large()]))
 }
 
 /// Reads one deployment: that tells whether token, project and environment are right.
-fn check(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+fn check(context: &Context) -> Result<Plan, Unmade> {
+    let (settings, event) = (&settings(context)?, context.event);
     let api = Deployments::new(settings, event, "")?;
     let request = api.request(Method::Get, &query([("page", "1"), ("per_page", "1")]));
     let step = Step::new("check", request, |reply, _| match reply.expect_json() {
         Ok(_) => Verdict::noted("token, project and environment are accepted"),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step]))
 }
@@ -385,7 +421,7 @@ impl Deployments {
     fn read(&self, name: &'static str, decide: impl Fn(Option<&Vec<Value>>) -> Verdict + 'static) -> Step {
         Step::new(name, self.request(Method::Get, &page()), move |reply, _| {
             match reply.status {
-                408 | 425 | 429 | 500.. => Verdict::AsUsual,
+                408 | 425 | 429 | 500.. => Verdict::ByStatus,
                 _ => decide(reply.json().and_then(Value::as_array).filter(|_| reply.is_success())),
             }
         })
@@ -397,15 +433,15 @@ fn page() -> String {
     query([("page", "1"), ("per_page", PAGE)])
 }
 
-/// The bodies of successful replies are not documented, and may be empty (vendors/aviator.md 3).
+/// The bodies of successful replies are not documented, and may be empty (docs/vendors/aviator.md 3).
 fn accept(reply: &Reply) -> Verdict {
     match reply.expect_empty_or_json() {
-        Ok(()) if reply.text_at("/error").is_some() => reply.contradictory(),
+        Ok(()) if reply.text_at("/error").is_some() => reply.contradictory().into(),
         Ok(()) => Verdict::Delivered(Delivered {
-            identifier: reply.json().and_then(|body| body.get("id")).map(template::plain),
+            identifier: reply.json().and_then(|body| body.get("id")).map(plain),
             ..Delivered::default()
         }),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     }
 }
 
@@ -447,15 +483,12 @@ fn environment(settings: &Settings, event: &Event) -> Result<String, Problem> {
 }
 
 /// The release candidate, and what to say of it. The suffix is `-rc<number>`; the vendor's own pages also write
-/// `.rc<number>`, which is let through (vendors/aviator.md 2).
+/// `.rc<number>`, which is let through (docs/vendors/aviator.md 2).
 fn candidate(settings: &Settings, event: &Event) -> Result<(String, Option<String>), Problem> {
     let version = event.version.as_ref().filter(|version| has_suffix(version, "-rc"));
     let Some(candidate) = settings.candidate.as_ref().or(version) else {
         let tag = event.version.as_ref().map_or("there is no tag".to_owned(), |version| {
-            format!(
-                "the version `{}` does not end in -rc<number>",
-                template::truncate(version, 60)
-            )
+            format!("the version `{}` does not end in -rc<number>", truncate(version, 60))
         });
         return Err(Problem::new(
             "AVIATOR_RELEASE_CANDIDATE",
@@ -472,7 +505,7 @@ fn candidate(settings: &Settings, event: &Event) -> Result<(String, Option<Strin
             "AVIATOR_RELEASE_CANDIDATE",
             format!(
                 "is `{}`; it has to end in -rc and a number, as in 1.4.0-rc1",
-                template::truncate(candidate, 60)
+                truncate(candidate, 60)
             ),
         ))
     }

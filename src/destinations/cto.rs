@@ -1,17 +1,17 @@
-//! CTO.ai: deployment (and other) events for its Insights. Facts: vendors/cto.md.
+//! CTO.ai: deployment (and other) events for its Insights. Facts: docs/vendors/cto.md.
 
 use serde_json::{Value, json};
 
-use super::{CHECK, Destination, Operation, Order};
+use super::{Context, Destination, HiddenJob, Operation};
 use crate::{
     delivery::{
         plan::{Plan, Repeat, Step, Verdict},
         request::{Method, Request},
     },
-    environment::Problem,
+    problem::Unmade,
     secret::Secret,
     variables,
-    variables::{BaseUrl, Group},
+    variables::{BaseUrl, Group as _},
 };
 
 variables! {
@@ -42,35 +42,40 @@ variables! {
 pub const DESTINATION: Destination = Destination {
     name: "cto",
     title: "CTO.ai",
-    operations: &[Operation::once(
-        "event",
-        "sends the event; every call counts as one more",
-    )],
+    operations: &[Operation::once("event", "sends the event; every call counts as one more").tells_action()],
     variables: &[Settings::VARIABLES],
     credentials: &["CTOAI_EVENTS_API_TOKEN"],
+    hidden_jobs: &[HiddenJob::new(
+        "cto-notify-event",
+        "cto",
+        "Sends an event to CTO.ai; reads the official template's variables too.",
+    )],
     plan,
+    check,
 };
 
-/// An event has no id, so nobody could tell a repetition from a second deployment: few are made (vendors/cto.md 5).
+/// An event has no id, so nobody could tell a repetition from a second deployment: few are made (docs/vendors/cto.md 5).
 const ATTEMPTS: u32 = 3;
 
-/// Answers that say that a gateway did not pass the event on (vendors/cto.md 5). A 500 is not among them.
+/// Answers that say that a gateway did not pass the event on (docs/vendors/cto.md 5). A 500 is not among them.
 const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
 
-fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
-    let settings: Settings = order.reader.read()?;
-    let event = order.event;
-    if order.operation == CHECK {
-        // No read is documented, and every POST is an event: that anything answers is all that can be seen.
-        let request = Request::new(Method::Get, settings.url.join(&[], "/"));
-        let step = Step::new("check", request, |reply, _| match reply.status {
-            408 | 425 | 429 | 500.. => Verdict::AsUsual,
-            _ => Verdict::noted("it answers; CTO.ai offers no way to try the token without sending an event"),
-        });
-        return Ok(Plan::new(None, vec![step]));
-    }
-    // Any name and any action: CTO.ai stores events of unknown types too (vendors/cto.md 3).
-    let action = event.action().map_err(|problem| vec![problem])?;
+/// No read is documented, and every POST is an event: that anything answers is all that can be seen.
+fn check(context: &Context) -> Result<Plan, Unmade> {
+    let settings: Settings = context.values.read()?;
+    let request = Request::new(Method::Get, settings.url.join(&[], "/"));
+    let step = Step::new("check", request, |reply, _| match reply.status {
+        408 | 425 | 429 | 500.. => Verdict::ByStatus,
+        _ => Verdict::noted("it answers; CTO.ai offers no way to try the token without sending an event"),
+    });
+    Ok(Plan::new(None, vec![step]))
+}
+
+fn plan(context: &Context) -> Result<Plan, Unmade> {
+    let settings: Settings = context.values.read()?;
+    let event = context.event;
+    // Any name and any action: CTO.ai stores events of unknown types too (docs/vendors/cto.md 3).
+    let action = event.action()?;
     let body = json!({
         "team_id": settings.team_id,
         "event_name": event.name,
@@ -87,9 +92,9 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
         .header("x-ops-mechanism", "gitlab-job")
         .json(&body);
     let step = Step::new("event", request, |reply, _| match reply.expect_object() {
-        Ok(body) if body.contains_key("error") => reply.contradictory(),
+        Ok(body) if body.contains_key("error") => reply.contradictory().into(),
         Ok(_) => Verdict::delivered(),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     })
     .repeat(Repeat::Unprocessed(NOT_PASSED_ON));
     let mut plan = Plan::new(None, vec![step]);
@@ -97,7 +102,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     Ok(plan)
 }
 
-/// What is absent is null, as in the vendor's own tested client (vendors/cto.md 2).
+/// What is absent is null, as in the vendor's own tested client (docs/vendors/cto.md 2).
 fn or(own: Option<String>, of_event: Option<&String>) -> Value {
     own.or_else(|| of_event.cloned()).map_or(Value::Null, Value::from)
 }

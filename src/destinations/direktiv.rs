@@ -1,18 +1,18 @@
-//! Direktiv: its Git mirror is synced, a workflow executed, or an event broadcast. Facts: vendors/direktiv.md.
+//! Direktiv: its Git mirror is synced, a workflow executed, or an event broadcast. Facts: docs/vendors/direktiv.md.
 //!
 //! Two APIs are in use, and no server older than v0.8.5 knows the newer one, hardly any younger one the older: which
-//! one a server has is found out by asking, never by its version (vendors/direktiv.md 1, 4).
+//! one a server has is found out by asking, never by its version (docs/vendors/direktiv.md 1, 4).
 
 use std::rc::Rc;
 
-use super::{CHECK, Destination, Operation, Order};
+use super::{Context, Destination, HiddenJob, Operation};
 use crate::{
     choice,
     delivery::plan::Plan,
-    environment::Problem,
+    problem::{Problem, Unmade},
     secret::Secret,
     variables,
-    variables::{BaseUrl, Flag, Group, Json},
+    variables::{BaseUrl, Flag, Group as _, HeaderLine, Json},
 };
 
 mod api;
@@ -34,7 +34,7 @@ variables! {
         /// The token: the `apikey` of the installation, or one made under Permissions > Auth Token (Enterprise). `sync` needs its permission to manage.
         token: Option<Secret> = "DIREKTIV_TOKEN", optional;
         /// A whole header line that is sent instead of `DIREKTIV_TOKEN`: `direktiv-token: ${DIREKTIV_TOKEN}`.
-        header: Option<Secret> = "DIREKTIV_HEADER", optional;
+        header: Option<HeaderLine> = "DIREKTIV_HEADER", optional;
         /// The directory that `sync` is about, where it is mirrored by itself, as in `/workflows/shop`. Only Direktiv up to v0.7 has such mirrors; v0.8 takes the directory, and syncs the namespace.
         directory: Option<String> = "DIREKTIV_DIRECTORY", derived "the whole namespace";
         /// Which API is used. `auto` finds out: the newer one first, or the older one where a directory is given.
@@ -63,7 +63,7 @@ choice! {
 }
 
 choice! {
-    /// The header that carries the token (vendors/direktiv.md 2).
+    /// The header that carries the token (docs/vendors/direktiv.md 2).
     pub enum Auth {
         /// What the API's versions want, all of them at once.
         Auto = "auto",
@@ -92,33 +92,69 @@ pub const DESTINATION: Destination = Destination {
         Operation::once(
             "execute",
             "starts a workflow; sent at most once, since every call starts another",
-        ),
+        )
+        .tells_action_unless_set("DIREKTIV_INPUT"),
         Operation::new(
             "broadcast",
             "sends the event to the namespace's listeners, as a CloudEvent",
-        ),
+        )
+        .tells_action(),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["DIREKTIV_URL"],
+    hidden_jobs: &[
+        HiddenJob::new(
+            "direktiv-sync",
+            "direktiv:sync",
+            "Has Direktiv pull a mirrored namespace or directory.",
+        ),
+        HiddenJob::new("direktiv-execute", "direktiv:execute", "Starts a Direktiv workflow."),
+        HiddenJob::new(
+            "direktiv-broadcast",
+            "direktiv:broadcast",
+            "Sends a CloudEvent to a Direktiv namespace.",
+        ),
+    ],
     plan,
+    check,
 };
 
-fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
-    let settings: Settings = order.reader.read()?;
-    let directory = match (order.operation, &settings.directory) {
+fn check(context: &Context) -> Result<Plan, Unmade> {
+    let (settings, credential) = credentials(context)?;
+    let api = Rc::new(Api::new(&settings, credential, settings.directory.is_some()));
+    Ok(sync::check(&api))
+}
+
+fn credentials(context: &Context) -> Result<(Settings, Option<api::Credential>), Unmade> {
+    let settings: Settings = context.values.read()?;
+    match (api::check_namespace(&settings), api::Credential::of(&settings)) {
+        (Ok(()), Ok(credential)) => Ok((settings, credential)),
+        (namespace, credential) => Err(problems([namespace.err(), credential.err()])),
+    }
+}
+
+fn problems(problems: impl IntoIterator<Item = Option<Problem>>) -> Unmade {
+    Unmade::Wrong(problems.into_iter().flatten().collect())
+}
+
+fn plan(context: &Context) -> Result<Plan, Unmade> {
+    let with_credentials = credentials(context);
+    let settings: Settings = context.values.read()?;
+    let directory = match (context.operation, &settings.directory) {
         ("sync", Some(directory)) => api::clean_path("DIREKTIV_DIRECTORY", directory),
         _ => Ok(String::new()),
     };
-    let workflow = match order.operation {
+    let workflow = match context.operation {
         "execute" => execute::workflow(&settings),
         _ => Ok(String::new()),
     };
-    let credential = api::Credential::of(&settings);
-    let (directory, workflow, credential) = match (api::check_namespace(&settings), directory, workflow, credential) {
-        (Ok(()), Ok(directory), Ok(workflow), Ok(credential)) => (directory, workflow, credential),
-        (namespace, directory, workflow, credential) => {
-            let problems = [namespace.err(), directory.err(), workflow.err(), credential.err()];
-            return Err(problems.into_iter().flatten().collect());
+    let (directory, workflow, credential) = match (with_credentials, directory, workflow) {
+        (Ok((_, credential)), Ok(directory), Ok(workflow)) => (directory, workflow, credential),
+        (credentials, directory, workflow) => {
+            let of_paths = problems([directory.err(), workflow.err()]);
+            return Err(
+                Unmade::all(credentials.err().into_iter().chain([of_paths])).unwrap_or(Unmade::Wrong(Vec::new()))
+            );
         }
     };
     let mut notes = Vec::new();
@@ -128,25 +164,27 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     if settings.api == ApiChoice::V2 && !directory.is_empty() {
         notes.push(sync::NO_DIRECTORIES.to_owned());
     }
-    if let (Some(line), Some(inner)) = (&settings.header, credential.as_ref().and_then(api::Credential::inner))
-        && !line.expose().contains(inner.expose())
-    {
+    if settings.header.as_ref().is_some_and(|header| !header.is_verbatim) {
         notes.push(
             "DIREKTIV_HEADER names a file or has base64 in it: what is sent holds the content, the variable does not"
                 .to_owned(),
         );
     }
-    let secrets = credential.iter().filter_map(api::Credential::inner).cloned().collect();
     let api = Rc::new(Api::new(&settings, credential, !directory.is_empty()));
     let input = || match &settings.input {
         Some(Json(input)) => input.clone(),
-        None => order.event.to_json(),
+        None => context.event.to_json(),
     };
-    let plan = match order.operation {
-        CHECK => sync::check(&api),
-        "execute" => execute::plan(&api, workflow, input(), settings.wait.0),
-        "broadcast" => broadcast::plan(&api, order.event, &input()).map_err(|problem| vec![problem])?,
+    let plan = match context.operation {
+        "execute" => {
+            // Its input would tell what happened. That it can't be known is told in it; that nothing happened is not.
+            if let (None, Err(why @ Unmade::Nothing(_))) = (&settings.input, &context.event.action) {
+                return Err(why.clone());
+            }
+            execute::plan(&api, workflow, input(), settings.wait.0)
+        }
+        "broadcast" => broadcast::plan(&api, context.event, &input())?,
         _ => sync::plan(&api, directory, settings.wait.0),
     };
-    Ok(Plan { notes, secrets, ..plan })
+    Ok(Plan { notes, ..plan })
 }

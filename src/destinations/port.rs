@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{CHECK, Destination, Operation, Order};
+use super::{Context, Destination, HiddenJob, Operation};
 use crate::{
     choice,
     delivery::{
@@ -11,17 +11,18 @@ use crate::{
         reply::Reply,
         request::{Form, Method, Request, Text},
     },
-    environment::Problem,
+    problem::{Problem, Unmade},
     secret::Secret,
-    template, variables,
-    variables::{BaseUrl, Flag, Group, JsonOrText, List, Object},
+    text::truncate,
+    variables,
+    variables::{BaseUrl, Flag, Group as _, JsonOrText, List, Object},
 };
 
 mod entities;
 mod runs;
 
 choice! {
-    /// Where Port keeps an organisation's data (vendors/port.md 1).
+    /// Where Port keeps an organisation's data (docs/vendors/port.md 1).
     pub enum Region {
         /// Europe.
         Eu = "eu",
@@ -31,7 +32,7 @@ choice! {
 }
 
 choice! {
-    /// How a run ends; Port takes no other word (vendors/port.md 3).
+    /// How a run ends; Port takes no other word (docs/vendors/port.md 3).
     pub enum RunStatus {
         /// Well.
         Success = "success",
@@ -114,16 +115,20 @@ pub const DESTINATION: Destination = Destination {
         Operation::new(
             "upsert",
             "creates the entity, or changes what is given of the one there is",
-        ),
-        Operation::new("create", "creates the entity; one that exists is an error"),
+        )
+        .tells_action_unless_set("PORT_PROPERTIES"),
+        Operation::new("create", "creates the entity; one that exists is an error")
+            .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::new(
             "replace",
             "replaces the entity: what is not given is gone; one that is missing is an error",
-        ),
+        )
+        .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::new(
             "patch",
             "changes what is given of the entity; one that is missing is an error",
-        ),
+        )
+        .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete"),
@@ -131,7 +136,8 @@ pub const DESTINATION: Destination = Destination {
         Operation::once(
             "run-update",
             "logs to an action's run, then updates its status, label, links and summary",
-        ),
+        )
+        .tells_action_unless_set("PORT_RUN_STATUS"),
         Operation::once(
             "run-log",
             "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
@@ -139,43 +145,76 @@ pub const DESTINATION: Destination = Destination {
     ],
     variables: &[Settings::VARIABLES, runs::Trigger::VARIABLES],
     credentials: &["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"],
+    hidden_jobs: &[
+        HiddenJob::new("port-entity", "port:upsert", "Creates or updates an entity in Port."),
+        HiddenJob::new("port-get", "port:get", "Reads an entity from Port, for later jobs."),
+        HiddenJob::new(
+            "port-search",
+            "port:search",
+            "Searches Port's entities, for later jobs.",
+        ),
+        HiddenJob::new("port-delete", "port:delete", "Deletes an entity from Port."),
+        HiddenJob::new(
+            "port-run",
+            "port:run-update",
+            "Reports the progress of a Port action run.",
+        ),
+    ],
     plan,
+    check,
 };
 
-fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
-    let settings: Settings = order.reader.read()?;
-    let api = Api::new(&settings).map_err(|problem| vec![problem])?;
-    let login = api.login(&settings);
-    let job = Job { order, settings, api };
-    let plan = match order.operation {
-        CHECK => entities::check(&job),
-        "get" => entities::get(&job),
-        "search" => entities::search(&job),
-        "delete" => entities::delete(&job),
-        "run-create" => runs::create(&job),
-        "run-update" => runs::update(&job),
-        "run-log" => runs::log(&job),
-        _ => entities::write(&job),
+fn plan(context: &Context) -> Result<Plan, Unmade> {
+    let job = Job::new(context)?;
+    let plan = match context.operation {
+        "get" => entities::get(&job)?,
+        "search" => entities::search(&job)?,
+        "delete" => entities::delete(&job)?,
+        "run-create" => runs::create(&job)?,
+        "run-update" => runs::update(&job)?,
+        "run-log" => runs::log(&job)?,
+        _ => entities::write(&job)?,
     };
-    Ok(Plan {
-        login: Some(login),
-        // Seconds or a point in time: `Reply::retry_after` tells them apart (vendors/port.md 5).
-        reset_header: Some("x-ratelimit-reset"),
-        ..plan.map_err(|problem| vec![problem])?
-    })
+    Ok(job.with_login(plan))
+}
+
+fn check(context: &Context) -> Result<Plan, Unmade> {
+    let job = Job::new(context)?;
+    Ok(job.with_login(entities::check(&job)?))
 }
 
 /// What a plan is made from.
 struct Job<'a> {
-    order: &'a Order<'a>,
+    context: &'a Context<'a>,
     settings: Settings,
     api: Api,
+}
+
+impl<'a> Job<'a> {
+    fn new(context: &'a Context<'a>) -> Result<Self, Unmade> {
+        let settings: Settings = context.values.read()?;
+        Ok(Self {
+            context,
+            api: Api::new(&settings)?,
+            settings,
+        })
+    }
+
+    /// The plan as every request to Port needs it.
+    fn with_login(&self, plan: Plan) -> Plan {
+        Plan {
+            login: Some(self.api.login(&self.settings)),
+            // Seconds or a point in time: `Reply::retry_after` tells them apart (docs/vendors/port.md 5).
+            reset_header: Some("x-ratelimit-reset"),
+            ..plan
+        }
+    }
 }
 
 /// The name that requests and dry runs give to the token that the login yields.
 const ACCESS_TOKEN: &str = "PORT_ACCESS_TOKEN";
 
-/// Every body may have this many bytes: 1 MiB (vendors/port.md 1).
+/// Every body may have this many bytes: 1 MiB (docs/vendors/port.md 1).
 const BODY_LIMIT: usize = 1024 * 1024;
 
 /// Where requests go.
@@ -201,7 +240,7 @@ impl Api {
         Ok(Self { base })
     }
 
-    /// The request that yields the token; Port takes these two keys and no other (vendors/port.md 1).
+    /// The request that yields the token; Port takes these two keys and no other (docs/vendors/port.md 1).
     fn login(&self, settings: &Settings) -> Login {
         let body = Text::from(r#"{"clientId":""#)
             .secret(&settings.client_id, Form::InJson)
@@ -238,7 +277,7 @@ impl Api {
     }
 }
 
-/// A successful reply's object, of which each says `"ok": true` (vendors/port.md 2, 3).
+/// A successful reply's object, of which each says `"ok": true` (docs/vendors/port.md 2, 3).
 fn accepted(reply: &Reply) -> Result<&Map<String, Value>, Verdict> {
     let body = reply.expect_object()?;
     match body.get("ok") {
@@ -272,7 +311,7 @@ fn word(Flag(flag): Flag) -> &'static str {
 
 /// `value` as it is shown in a message: foreign, but never a credential.
 fn shown(value: &str) -> String {
-    template::truncate(value, 60)
+    truncate(value, 60)
 }
 
 /// Refuses what would leave the path that it is put into.
@@ -286,23 +325,12 @@ fn check_segment(variable: &str, value: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// What the tests of Port's operations share.
 #[cfg(test)]
 mod testing {
-    use std::time::{Duration, SystemTime};
-
-    use crate::{
-        delivery::{
-            plan::{Plan, Sent, Step, Verdict},
-            reply::Reply,
-            request::Request,
-        },
-        environment::Environment,
-        event::Context,
-        secret::Secret,
-        variables::Reader,
-    };
-
-    use super::{super::Order, ACCESS_TOKEN, DESTINATION};
+    pub use super::super::testing::{AGAIN, FIRST, in_words, read, wire};
+    use super::{super::testing::try_plan, DESTINATION};
+    use crate::delivery::plan::Plan;
 
     const JOB: &[(&str, &str)] = &[
         ("CI_PROJECT_PATH", "acme/shop"),
@@ -320,59 +348,15 @@ mod testing {
         ("PORT_CLIENT_SECRET", "secret-\\2"),
     ];
 
-    pub const FIRST: Sent = Sent {
-        attempts: 1,
-        ambiguous: false,
-    };
-    pub const AGAIN: Sent = Sent {
-        attempts: 2,
-        ambiguous: true,
-    };
-
-    /// The plan of an operation in a job with these variables more; its problems as text.
-    pub fn planned(operation: &str, more: &[(&str, &str)]) -> Result<Plan, String> {
-        let all = JOB.iter().chain(more);
-        let environment = Environment::from_variables(all.map(|(name, value)| (name.into(), value.into())));
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
-        let context = Context::new(&environment, vec![], vec![], now);
-        let event = context.event().unwrap();
-        let order = Order {
-            operation: DESTINATION.operation(operation).unwrap().name,
-            event: &event,
-            reader: Reader {
-                environment: &environment,
-                scope: Some(&context),
-                official_names: false,
-                allow_http: false,
-            },
-            is_replay: false,
-        };
-        (DESTINATION.plan)(&order).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            lines.join("\n")
-        })
-    }
-
+    /// The plan of an operation in a job with these variables more.
     pub fn plan(operation: &str, more: &[(&str, &str)]) -> Plan {
-        planned(operation, more).unwrap()
+        try_plan(&DESTINATION, operation, JOB.iter().chain(more)).unwrap()
     }
 
+    /// Why there is none, a problem a line.
     pub fn problem(operation: &str, more: &[(&str, &str)]) -> String {
-        planned(operation, more).unwrap_err()
-    }
-
-    /// A request as it goes over the wire: `METHOD address`, and the body in the next line.
-    pub fn wire(request: &Request) -> String {
-        let learned = |name: &str| (name == ACCESS_TOKEN).then(|| Secret::new("jwt", name));
-        let url = request.url.expose(&learned).unwrap();
-        let body = request.body.as_ref().map(|body| body.expose(&learned).unwrap());
-        if request.learns().is_some() {
-            assert_eq!(request.headers[0].1.expose(&learned).as_deref(), Some("Bearer jwt"));
-        }
-        let kind = request.headers.iter().any(|(name, _)| name == "Content-Type");
-        assert_eq!(kind, body.is_some());
-        let line = format!("{} {url}", request.method.name());
-        body.map_or(line.clone(), |body| format!("{line}\n{body}"))
+        let why = try_plan(&DESTINATION, operation, JOB.iter().chain(more)).unwrap_err();
+        why.to_string()
     }
 
     /// The requests of a plan.
@@ -387,31 +371,12 @@ mod testing {
         assert_eq!(requests.len(), 1, "{requests:?}");
         requests.remove(0)
     }
-
-    pub fn read(step: &Step, sent: Sent, status: u16, body: &str) -> Verdict {
-        step.read(&Reply::new(status, vec![], body.to_owned()), sent)
-    }
-
-    /// A verdict in one line.
-    pub fn told(verdict: &Verdict) -> String {
-        match verdict {
-            Verdict::Delivered(delivered) => format!(
-                "delivered {} {}",
-                delivered.identifier.as_deref().unwrap_or("-"),
-                delivered.note.as_deref().unwrap_or("-")
-            ),
-            Verdict::Rejected(why) => format!("rejected {why}"),
-            Verdict::Skipped(why) => format!("skipped {why}"),
-            Verdict::AsUsual => "as usual".to_owned(),
-            other => format!("{other:?}"),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        testing::{FIRST, plan, problem, read, told, wire},
+        testing::{FIRST, in_words, plan, problem, read, wire},
         *,
     };
 
@@ -469,7 +434,7 @@ mod tests {
     #[test]
     fn success_says_ok() {
         let step = &plan("upsert", &[("EVENT_ACTION", "success")]).steps[0];
-        let verdict = |status, body| told(&read(step, FIRST, status, body));
+        let verdict = |status, body| in_words(&read(step, FIRST, status, body));
         assert_eq!(
             verdict(200, r#"{"ok":false,"error":"invalid_request","message":"no"}"#),
             "rejected answered 200 with \"ok\": false: invalid_request: no"
@@ -517,12 +482,12 @@ mod tests {
                 for (status, code) in statuses {
                     let body = format!(r#"{{"ok":false,"error":"{code}","message":"why"}}"#);
                     let verdict = read(&step, FIRST, status, &body);
-                    assert!(matches!(verdict, Verdict::AsUsual), "{} {status} {code}", step.name);
+                    assert!(matches!(verdict, Verdict::ByStatus), "{} {status} {code}", step.name);
                 }
                 for status in [404, 409] {
                     if (status, step.name) != (404, "delete") {
                         let verdict = read(&step, FIRST, status, r#"{"ok":false,"error":"identifier_taken"}"#);
-                        assert!(matches!(verdict, Verdict::AsUsual), "{} {status}", step.name);
+                        assert!(matches!(verdict, Verdict::ByStatus), "{} {status}", step.name);
                     }
                 }
             }

@@ -1,21 +1,21 @@
-//! Rely.io: entities of its software catalog, by the public API. Facts: vendors/rely.md.
+//! Rely.io: entities of its software catalog, by the public API. Facts: docs/vendors/rely.md.
 
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{CHECK, Destination, Operation, Order, is_overtaken};
+use super::{Context, Destination, HiddenJob, Operation, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
         reply::Reply,
         request::{Method, Request, segment},
     },
-    environment::Problem,
     event::{Action, Event},
+    problem::{Problem, Unmade},
     secret::Secret,
     variables,
-    variables::{BaseUrl, Group, Object, type_of},
+    variables::{BaseUrl, Group as _, Object, type_of},
 };
 
 variables! {
@@ -48,34 +48,65 @@ pub const DESTINATION: Destination = Destination {
         Operation::new(
             "upsert",
             "creates the entity, or changes the given properties and relations of the one there is",
-        ),
-        Operation::new("create", "creates the entity; one that exists is an error"),
-        Operation::new("replace", "replaces the entity: what is not given is gone"),
+        )
+        .tells_action_unless_set("RELY_PROPERTIES"),
+        Operation::new("create", "creates the entity; one that exists is an error")
+            .tells_action_unless_set("RELY_PROPERTIES"),
+        Operation::new("replace", "replaces the entity: what is not given is gone")
+            .tells_action_unless_set("RELY_PROPERTIES"),
         Operation::new(
             "patch",
             "changes the given properties and relations; an entity that is missing is an error",
-        ),
+        )
+        .tells_action_unless_set("RELY_PROPERTIES"),
         Operation::reading("get", "reads the entity"),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["RELY_API_TOKEN"],
+    hidden_jobs: &[HiddenJob::new(
+        "rely-notify",
+        "rely",
+        "Creates or updates an entity in Rely.io.",
+    )],
     plan,
+    check,
 };
 
-fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
-    let settings: Settings = order.reader.read()?;
-    check_blueprint(&settings.blueprint)?;
+/// The id of the entity, the id as it was given, and the variable that gave it.
+fn id<'a>(settings: &'a Settings, event: &'a Event) -> Result<(String, &'a str, &'static str), Problem> {
     let (given, variable) = match &settings.id {
         Some(id) => (id.as_str(), "RELY_ENTITY_ID"),
-        None => (order.event.id().map_err(|problem| vec![problem])?, "EVENT_ID"),
+        None => (event.id()?, "EVENT_ID"),
     };
     let id = cut(given);
     if matches!(id.as_str(), "." | "..") {
         let what =
             format!("becomes `{id}` in Rely's pattern for ids, which names nothing; it needs a letter or a digit");
-        return Err(vec![Problem::new(variable, what)]);
+        return Err(Problem::new(variable, what));
     }
-    if order.operation == "get" {
+    Ok((id, given, variable))
+}
+
+fn check(context: &Context) -> Result<Plan, Unmade> {
+    let settings: Settings = context.values.read()?;
+    check_blueprint(&settings.blueprint)?;
+    let (id, ..) = id(&settings, context.event)?;
+    let api = Api::new(&settings, &id, &Value::Null);
+    let read = Step::new("check", api.request(Method::Get, ""), |reply, _| match reply.status {
+        404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
+        _ => match reply.expect_object() {
+            Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
+            Err(unexpected) => unexpected.into(),
+        },
+    });
+    Ok(Plan::new(Some(id), vec![read]))
+}
+
+fn plan(context: &Context) -> Result<Plan, Unmade> {
+    let settings: Settings = context.values.read()?;
+    check_blueprint(&settings.blueprint)?;
+    let (id, given, variable) = id(&settings, context.event)?;
+    if context.operation == "get" {
         let api = Api::new(&settings, &id, &Value::Null);
         let read = Step::new("get", api.request(Method::Get, ""), |reply, _| {
             match reply.expect_json() {
@@ -83,25 +114,14 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
                     json: Some(entity.clone()),
                     ..Delivered::default()
                 }),
-                Err(verdict) => verdict,
+                Err(unexpected) => unexpected.into(),
             }
         });
         return Ok(Plan::new(Some(id), vec![read.large()]));
     }
-    if order.operation == CHECK {
-        let api = Api::new(&settings, &id, &Value::Null);
-        let read = Step::new("check", api.request(Method::Get, ""), |reply, _| match reply.status {
-            404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
-            _ => match reply.expect_object() {
-                Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
-                Err(verdict) => verdict,
-            },
-        });
-        return Ok(Plan::new(Some(id), vec![read]));
-    }
-    let entity = entity(&settings, &id, order.event)?;
+    let entity = entity(&settings, &id, context.event)?;
     let api = Rc::new(Api::new(&settings, &id, &entity));
-    let mut plan = match order.operation {
+    let mut plan = match context.operation {
         "create" => Plan::new(None, vec![api.create(false)]),
         "replace" => Plan::new(None, vec![step("replace", api.request(Method::Put, ""))]),
         "patch" => Plan::new(None, vec![step("patch", api.request(Method::Put, PATCH))]),
@@ -110,9 +130,9 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
             api.request(Method::Post, ""),
         ),
     };
-    if order.is_replay && order.operation != "create" {
+    if context.is_replay && context.operation != "create" {
         let write = plan.steps.remove(0);
-        plan.steps.push(unless_overtaken(&api, write, order.event));
+        plan.steps.push(unless_overtaken(&api, write, context.event));
     }
     if id != given {
         plan.notes
@@ -122,7 +142,7 @@ fn plan(order: &Order) -> Result<Plan, Vec<Problem>> {
     Ok(plan)
 }
 
-/// The query that makes a PUT change only what it holds (vendors/rely.md 3).
+/// The query that makes a PUT change only what it holds (docs/vendors/rely.md 3).
 const PATCH: &str = "?patch=true";
 
 /// The requests about one entity.
@@ -157,7 +177,7 @@ impl Api {
     }
 
     /// Right whichever way the server treats a PUT of an entity that is missing: PUT; if there is none, POST; if
-    /// there is one after all, PUT once more (vendors/rely.md 3).
+    /// there is one after all, PUT once more (docs/vendors/rely.md 3).
     fn upsert(self: &Rc<Self>) -> Step {
         let api = Rc::clone(self);
         Step::new(
@@ -171,7 +191,7 @@ impl Api {
     }
 
     /// A POST is not known to be idempotent: after an ambiguous failure the entity is patched instead, which is right
-    /// if the first one got through; if it did not, the 404 leads back here (vendors/rely.md 6).
+    /// if the first one got through; if it did not, the 404 leads back here (docs/vendors/rely.md 6).
     fn create(self: &Rc<Self>, may_exist: bool) -> Step {
         let api = Rc::clone(self);
         let again = Rc::clone(self);
@@ -195,7 +215,7 @@ fn unless_overtaken(api: &Api, write: Step, event: &Event) -> Step {
         }
         let entity = match reply.expect_json() {
             Ok(entity) => entity,
-            Err(verdict) => return verdict,
+            Err(unexpected) => return unexpected.into(),
         };
         let is_finished = !entity["properties"]["closedAt"].is_null();
         if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
@@ -210,32 +230,31 @@ fn step(name: &'static str, request: Request) -> Step {
     Step::new(name, request, |reply, _| accept(reply))
 }
 
-/// Any 2xx with the entity's JSON (vendors/rely.md 3).
+/// Any 2xx with the entity's JSON (docs/vendors/rely.md 3).
 fn accept(reply: &Reply) -> Verdict {
     match reply.expect_object() {
         Ok(body) if !body.contains_key("id") && (body.contains_key("detail") || body.contains_key("error")) => {
-            reply.contradictory()
+            reply.contradictory().into()
         }
         Ok(_) => Verdict::delivered(),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     }
 }
 
-/// The code of a POST of an existing entity is not documented: 409, or 400 or 422 that says so (vendors/rely.md 3, 5).
+/// The code of a POST of an existing entity is not documented: 409, or 400 or 422 that says so (docs/vendors/rely.md 3, 5).
 fn exists(reply: &Reply) -> bool {
     reply.status == 409 || (matches!(reply.status, 400 | 422) && reply.complaint().to_lowercase().contains("exist"))
 }
 
 /// The entity's JSON, without a null in it.
-fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Vec<Problem>> {
-    let one = |problem: Problem| vec![problem];
+fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Unmade> {
     let title = match &settings.title {
         Some(title) => title.as_str(),
-        None => event.title().map_err(one)?,
+        None => event.title()?,
     };
     let properties = match &settings.properties {
         Some(Object(properties)) => Value::Object(properties.clone()),
-        None => stock_properties(event, event.action().map_err(one)?),
+        None => stock_properties(event, event.action()?),
     };
     let mut entity = json!({
         "id": id,
@@ -245,12 +264,12 @@ fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Vec<Pro
         "properties": properties,
     });
     if let Some(Object(relations)) = &settings.relations {
-        entity["relations"] = Value::Object(wrapped(relations).map_err(one)?);
+        entity["relations"] = Value::Object(wrapped(relations)?);
     }
     Ok(without_nulls(entity))
 }
 
-/// The fields of Rely's stock `deployment` blueprint (vendors/rely.md 4), each only when this event knows it: the
+/// The fields of Rely's stock `deployment` blueprint (docs/vendors/rely.md 4), each only when this event knows it: the
 /// start sends `createdAt`, the end `closedAt`, and neither overwrites the other.
 fn stock_properties(event: &Event, action: &Action) -> Value {
     let status = match action {
@@ -260,6 +279,7 @@ fn stock_properties(event: &Event, action: &Action) -> Value {
         Action::Canceled => "CANCELED".to_owned(),
         Action::Blocked => "BLOCKED".to_owned(),
         Action::Other(word) => word.to_uppercase(),
+        Action::Open => action.word().to_owned(),
     };
     json!({
         "status": status,
@@ -267,13 +287,13 @@ fn stock_properties(event: &Event, action: &Action) -> Value {
         "sourceCommit": event.commit,
         "triggeredBy": event.user,
         "createdAt": (action == &Action::Started).then_some(&event.time),
-        "closedAt": action.is_final().then(|| event.finished_at.as_ref().unwrap_or(&event.time)),
-        "duration": event.duration.filter(|_| action.is_final()),
+        "closedAt": action.is_final().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
+        "duration": event.job.duration.filter(|_| action.is_final()),
         "successful": action.is_final().then_some(action == &Action::Success),
     })
 }
 
-/// Relations as Rely wants them: each an object with `value` (vendors/rely.md 2).
+/// Relations as Rely wants them: each an object with `value` (docs/vendors/rely.md 2).
 fn wrapped(relations: &Map<String, Value>) -> Result<Map<String, Value>, Problem> {
     relations
         .iter()
@@ -296,7 +316,7 @@ fn wrapped(relations: &Map<String, Value>) -> Result<Map<String, Value>, Problem
         .collect()
 }
 
-/// Nulls are left out at every depth, as Rely's own client does it (vendors/rely.md 2).
+/// Nulls are left out at every depth, as Rely's own client does it (docs/vendors/rely.md 2).
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => members
@@ -314,7 +334,7 @@ fn without_nulls(value: Value) -> Value {
 }
 
 /// Makes an id fit `^([a-z0-9_.-]+)$` the way Rely's own client does it, except that `_`, which is legal, stays
-/// (vendors/rely.md 2).
+/// (docs/vendors/rely.md 2).
 fn cut(id: &str) -> String {
     id.to_lowercase()
         .chars()
@@ -326,14 +346,14 @@ fn is_legal(character: char) -> bool {
     character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '_' | '.' | '-')
 }
 
-fn check_blueprint(blueprint: &str) -> Result<(), Vec<Problem>> {
+fn check_blueprint(blueprint: &str) -> Result<(), Problem> {
     if blueprint.chars().all(is_legal) {
         return Ok(());
     }
-    Err(vec![Problem::new(
+    Err(Problem::new(
         "RELY_BLUEPRINT",
         format!("is `{blueprint}`; a blueprint's id has only a-z, 0-9, `_`, `.` and `-`"),
-    )])
+    ))
 }
 
 #[cfg(test)]

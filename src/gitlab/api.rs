@@ -1,9 +1,10 @@
-//! What GitLab's API is asked, and by which right (gitlab.md 2.5 and 11). Requests only; the courier sends them.
+//! What GitLab's API is asked, and by which right (docs/gitlab.md 2.5, 11). Requests only; the courier sends them.
 
-use std::{cell::RefCell, rc::Rc};
+use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::outcome::Question;
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Step, Verdict},
@@ -25,7 +26,7 @@ variables! {
     }
 }
 
-/// The most that one page holds (gitlab.md 11).
+/// The most that one page holds (docs/gitlab.md 11).
 const PER_PAGE: usize = 100;
 /// More pages than this are not read: 3000 jobs.
 const PAGES: usize = 30;
@@ -87,6 +88,16 @@ impl GitLab {
         })
     }
 
+    /// What is asked about the outcome, and by which job.
+    pub fn question(&self) -> Question<'_> {
+        Question {
+            own_id: self.own_id,
+            own_name: self.own_name.as_deref(),
+            own_stage: self.own_stage.as_deref(),
+            watched: self.watched.as_deref(),
+        }
+    }
+
     /// The variable that holds the token.
     pub fn token_variable(&self) -> &str {
         self.token.variable()
@@ -132,7 +143,7 @@ impl GitLab {
                 json: Some(json.clone()),
                 ..Delivered::default()
             }),
-            Err(verdict) => verdict,
+            Err(unexpected) => unexpected.into(),
         });
         limited(vec![step])
     }
@@ -149,9 +160,8 @@ impl GitLab {
             path,
             filters,
             pages,
-            found: RefCell::default(),
         });
-        limited(vec![list.page(1)])
+        limited(vec![list.page(1, Rc::default())])
     }
 }
 
@@ -168,11 +178,11 @@ struct Pager {
     path: String,
     filters: Vec<(&'static str, String)>,
     pages: usize,
-    found: RefCell<Vec<Value>>,
 }
 
 impl Pager {
-    fn page(self: &Rc<Self>, number: usize) -> Step {
+    /// Page `number`; `before` is what the pages before it held.
+    fn page(self: &Rc<Self>, number: usize, before: Rc<Vec<Value>>) -> Step {
         let (number_text, per_page) = (number.to_string(), PER_PAGE.to_string());
         let pairs = self
             .filters
@@ -185,19 +195,19 @@ impl Pager {
             let items = match reply.expect_json() {
                 Ok(Value::Array(items)) => items,
                 Ok(_) => return Verdict::Rejected("GitLab's API answered with JSON that is no list".to_owned()),
-                Err(verdict) => return verdict,
+                Err(unexpected) => return unexpected.into(),
             };
-            pager.found.borrow_mut().extend(items.iter().cloned());
+            let found: Vec<Value> = before.iter().chain(items).cloned().collect();
             // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
             let has_more = match reply.header("x-next-page") {
                 Some(next) => !next.trim().is_empty(),
                 None => items.len() == PER_PAGE,
             };
             if has_more && !items.is_empty() && number < pager.pages {
-                return Verdict::Then(pager.page(number + 1));
+                return Verdict::Then(pager.page(number + 1, Rc::new(found)));
             }
             Verdict::Delivered(Delivered {
-                json: Some(Value::Array(pager.found.take())),
+                json: Some(Value::Array(found)),
                 ..Delivered::default()
             })
         })

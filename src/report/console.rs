@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::{secret::Redactor, settings::Verbosity};
+use crate::{redaction::Redactor, settings::Verbosity, text::one_line};
 
 /// Standard output and standard error, filtered. Clones share what they hide.
 #[derive(Clone)]
@@ -52,22 +52,5 @@ impl Console {
         stdout.write_all(self.redactor.text(text).as_bytes())?;
         stdout.write_all(b"\n")?;
         stdout.flush()
-    }
-}
-
-/// Foreign text may hold line breaks, colours or GitLab's section marks: a report stays one line, and plain.
-pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_text_stays_on_its_line() {
-        assert_eq!(one_line("a\r\n\u{1b}[31mred"), "a   [31mred");
     }
 }

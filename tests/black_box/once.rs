@@ -456,7 +456,7 @@ fn a_run_whose_log_got_through_is_only_updated_by_the_next_attempt() {
     job.attempt().exits(75);
     job.attempt().exits(75);
     assert_eq!(
-        job.attempts[1]["artifacts"]["receipts/receipt.json"]["destinations"][0]["done"],
+        job.attempts[1]["artifacts"]["receipts/receipt.json"]["destinations"][0]["completed"],
         json!(["PORT_RUN_LOG"])
     );
     job.attempt().exits(0).says("1 sent");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     gitlab::{in_job, jobs, seed, seed_only, writes},
     support::{
-        Ran, Run,
+        Ran, Run, asked,
         faults::{reply, status},
         folder,
         held::{cto_actions, port_deployment, rely_entity},
@@ -542,11 +542,63 @@ fn gitlabs_own_root_is_trusted_for_gitlab_and_for_nobody_else() {
 }
 
 #[test]
-fn a_dry_run_asks_nobody_and_says_so() {
+fn a_dry_run_asks_gitlab_what_a_run_would_ask_and_nobody_else() {
     let sandbox = Sandbox::start();
-    in_job(&["--dry-run", "rely"], &sandbox)
+    seed(&sandbox, jobs("build success | deploy failed"));
+    let ran = in_job(&["--dry-run", "rely", "aviator:release?"], &sandbox)
+        .run()
+        .exits(0);
+    assert!(ran.stdout.contains(r#""status":"FAILED""#), "{}", ran.stdout);
+    ran.says("failure, acme-shop-8812 (action from GitLab's jobs: job `deploy` failed");
+    assert_eq!(asked(&sandbox, Service::GitLab).len(), 1);
+    assert_eq!(writes(&sandbox).len(), 0);
+    // What can't be told there is an error here, too.
+    let refusing = Sandbox::start_with(Options {
+        gitlab_jobs: GitLabAccess::Refused(401),
+        ..Options::default()
+    });
+    in_job(&["--dry-run", "rely"], &refusing)
         .run()
         .exits(78)
-        .says("a dry run asks nobody");
+        .says_of("rely", "EVENT_ACTION is auto");
+}
+
+#[test]
+fn outside_gitlab_a_dry_run_leaves_the_action_open() {
+    let sandbox = Sandbox::start();
+    let ran = notify(&[
+        "--dry-run",
+        "rely",
+        "cto",
+        "direktiv:broadcast",
+        "aviator",
+        "port",
+        "port:run-update",
+    ])
+    .at(&sandbox)
+    .var("AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc1")
+    .var("EVENT_ENVIRONMENT", "production")
+    .var("PORT_RUN_ID", "r_1")
+    .var("EVENT_ACTION", "auto")
+    .without("CI_API_V4_URL")
+    .run()
+    .exits(0);
+    for open in [
+        r#""status":"<action>""#,
+        r#""event_action":"<action>""#,
+        "acme-shop-8812-production-<action>",
+        r#""release_candidate_version":"1.4.0-rc1","status":"<action>""#,
+        r#""action":"<action>""#,
+        r#"{"status":"<status>"}"#,
+    ] {
+        assert!(ran.stdout.contains(open), "{open} is not in {}", ran.stdout);
+    }
     assert!(sandbox.requests().is_empty());
+    // A run asks, and says what it lacks.
+    notify(&["rely"])
+        .at(&sandbox)
+        .var("EVENT_ACTION", "auto")
+        .run()
+        .exits(78)
+        .says_of("rely", "CI_API_V4_URL is not set");
 }

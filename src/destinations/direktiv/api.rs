@@ -11,9 +11,10 @@ use crate::{
         reply::Reply,
         request::{Form, Method, Request, Text, segment},
     },
-    environment::{self, Problem},
+    problem::Problem,
     secret::Secret,
-    template,
+    text::truncate,
+    variables::header,
 };
 
 /// One of Direktiv's two APIs.
@@ -38,40 +39,32 @@ impl fmt::Display for Version {
 pub enum Credential {
     /// A token, and the header that carries it.
     Token(Secret, Auth),
-    /// A whole header line, and the credential in it.
-    Line(Secret, Secret),
+    /// A whole header line.
+    Line(Secret),
 }
 
 impl Credential {
     /// The one that is set: the header line before the token, since the vendor's own snippet has both and sends the
-    /// line (guides/direktiv.txt). None: a server may do without.
+    /// line (docs/vendors/direktiv.md 10). None: a server may do without.
     ///
     /// # Errors
-    /// A line that is no header's, or that holds nothing where its credential should be; nothing of it is quoted.
+    /// A token that no header can carry; nothing of it is quoted.
     pub fn of(settings: &Settings) -> Result<Option<Self>, Problem> {
         match (&settings.header, &settings.token) {
-            (Some(line), _) => header_line(line.variable(), line.expose()).map(Some),
-            (None, Some(token)) if !is_header_value(token.expose()) => {
-                Err(Problem::new(token.variable(), UNFIT.to_owned()))
+            (Some(header), _) => Ok(Some(Self::Line(header.line.clone()))),
+            (None, Some(token)) if !header::is_value(token.expose()) => {
+                Err(Problem::new(token.variable(), header::UNFIT))
             }
             (None, Some(token)) => Ok(Some(Self::Token(token.clone(), settings.auth))),
             (None, None) => Ok(None),
         }
     }
 
-    /// The credential inside the one that is sent, which has to be hidden by itself too.
-    pub fn inner(&self) -> Option<&Secret> {
-        match self {
-            Self::Line(_, inner) => Some(inner),
-            Self::Token(..) => None,
-        }
-    }
-
-    /// The headers of a request (vendors/direktiv.md 2). The line goes as a header without a name, so that a dry run
+    /// The headers of a request (docs/vendors/direktiv.md 2). The line goes as a header without a name, so that a dry run
     /// can show it as `$DIREKTIV_HEADER`, which holds name and value.
     fn headers(&self, version: Version, is_probe: bool) -> Vec<(&'static str, Text)> {
         let (token, auth) = match self {
-            Self::Line(line, _) => return vec![("", Text::default().secret(line, Form::Plain))],
+            Self::Line(line) => return vec![("", Text::default().secret(line, Form::Plain))],
             Self::Token(token, auth) => (token, *auth),
         };
         let prefix = if auth == Auth::Bearer { "Bearer " } else { "" };
@@ -102,8 +95,6 @@ impl Credential {
         }
     }
 }
-
-const UNFIT: &str = "has a line break or another character in it that no HTTP header can carry";
 
 /// The headers that carry a token. For `auto`, v0.8.5 to v0.8.10 serve the newer API and still want the older header,
 /// and an Enterprise server takes only UUIDs as its own tokens, so the rest is spared that header. Servers check the
@@ -137,60 +128,7 @@ fn is_uuid(text: &str) -> bool {
     groups == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
-/// Takes a header line apart: GitLab pastes into it what it has, which may be nothing, a literal reference, or the path
-/// of a file (gitlab.md 2.3).
-fn header_line(variable: &str, line: &str) -> Result<Credential, Problem> {
-    let problem = |what: &str| Problem::new(variable, what);
-    let Some((name, value)) = line.trim().split_once(':') else {
-        return Err(problem(
-            "is no header line, for it has no colon; write `direktiv-token: …`, or set DIREKTIV_TOKEN alone",
-        ));
-    };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_name) {
-        return Err(problem(
-            "is no header line: what is before the colon can't be a header's name; write `direktiv-token: …`",
-        ));
-    }
-    let value = value.trim();
-    // `Authorization: Bearer …`: the credential is the last word.
-    let (scheme, pasted) = match value.rsplit_once(char::is_whitespace) {
-        Some((scheme, pasted)) => (format!("{} ", scheme.trim_end()), pasted),
-        None => (String::new(), value),
-    };
-    let is_bare_scheme = ["bearer", "basic"].contains(&pasted.to_lowercase().as_str());
-    if pasted.is_empty() || (is_bare_scheme && name.eq_ignore_ascii_case("authorization")) {
-        return Err(problem(
-            "has nothing behind its header's name: GitLab had nothing to put there. The variable that it refers to, \
-             DIREKTIV_TOKEN in Direktiv's own example, is undefined, or protected and this branch or tag is not. See \
-             Settings > CI/CD > Variables",
-        ));
-    }
-    if environment::reference(pasted).is_some() {
-        return Err(problem(
-            "has a literal reference to a variable where its value should be: GitLab had nothing to put there. The \
-             variable is undefined, or protected and this branch or tag is not. See Settings > CI/CD > Variables",
-        ));
-    }
-    let inner = environment::pasted(variable, pasted)?;
-    let inner = inner.trim();
-    if inner.is_empty() {
-        return Err(problem("names a file or a text in base64 that is empty"));
-    }
-    if !is_header_value(&scheme) || !is_header_value(inner) {
-        return Err(problem(UNFIT));
-    }
-    Ok(Credential::Line(
-        Secret::new(&format!("{name}: {scheme}{inner}"), variable),
-        Secret::new(inner, variable),
-    ))
-}
-
-fn is_header_value(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
-}
-
-/// Checks the namespace against `^(([a-z][a-z0-9_\-\.]*[a-z0-9])|([a-z]))$` (vendors/direktiv.md 7).
+/// Checks the namespace against `^(([a-z][a-z0-9_\-\.]*[a-z0-9])|([a-z]))$` (docs/vendors/direktiv.md 7).
 pub fn check_namespace(settings: &Settings) -> Result<(), Problem> {
     let name = settings.namespace.as_str();
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -205,7 +143,7 @@ pub fn check_namespace(settings: &Settings) -> Result<(), Problem> {
         format!(
             "is `{}`; a namespace has only a-z, 0-9, `_`, `-` and `.`, starts with a letter, and ends with a letter or \
              a digit",
-            template::truncate(name, 60)
+            truncate(name, 60)
         ),
     ))
 }
@@ -240,7 +178,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// The server of `settings`. Directories are mirrored by the older API only (vendors/direktiv.md 3, 4).
+    /// The server of `settings`. Directories are mirrored by the older API only (docs/vendors/direktiv.md 3, 4).
     pub fn new(settings: &Settings, credential: Option<Credential>, is_directory: bool) -> Self {
         let namespace = segment(&settings.namespace);
         let address = |path: &str| settings.url.join(&["/api/v2", "/api"], &format!("{path}/{namespace}"));
@@ -318,7 +256,7 @@ impl Api {
 
 /// Whether a 404 or 405 comes from something that does not know the API at all, rather than from the API: the newer one
 /// says `request_path_not_found`, proxies and older servers something that is no error of the API called; a namespace
-/// that is not found is the API's own answer (vendors/direktiv.md 3, 4).
+/// that is not found is the API's own answer (docs/vendors/direktiv.md 3, 4).
 fn lacks_route(version: Version, reply: &Reply) -> bool {
     if !matches!(reply.status, 404 | 405) {
         return false;
@@ -329,7 +267,7 @@ fn lacks_route(version: Version, reply: &Reply) -> bool {
     }
 }
 
-/// `{"code": 404, "message": "…"}` (vendors/direktiv.md 3).
+/// `{"code": 404, "message": "…"}` (docs/vendors/direktiv.md 3).
 fn is_v1_error(reply: &Reply) -> bool {
     reply
         .json()
@@ -337,7 +275,7 @@ fn is_v1_error(reply: &Reply) -> bool {
 }
 
 /// Whether a 400 of the older API is its way to say that something behind it is down: it maps gRPC's `Unavailable`,
-/// `DeadlineExceeded` and most others to 400, and only the message tells them from a bad request (vendors/direktiv.md
+/// `DeadlineExceeded` and most others to 400, and only the message tells them from a bad request (docs/vendors/direktiv.md
 /// 3). These are the texts of gRPC and Go for it.
 pub fn is_hidden_outage(version: Version, reply: &Reply) -> bool {
     const SIGNS: &[&str] = &[
@@ -372,7 +310,7 @@ pub fn pause(round: u32) -> Duration {
 pub fn unseen(verdict: Verdict, reply: &Reply, what: &str) -> Verdict {
     let is_repeatable = matches!(reply.status, 408 | 425 | 429 | 500..);
     match verdict {
-        Verdict::AsUsual if !is_repeatable => Verdict::Rejected(format!(
+        Verdict::ByStatus if !is_repeatable => Verdict::Rejected(format!(
             "{what} was accepted, but its progress can't be read: it answered {} ({}). Without DIREKTIV_WAIT it is not \
              asked for",
             reply.status,

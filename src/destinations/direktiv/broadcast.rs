@@ -1,4 +1,4 @@
-//! `broadcast`: the event goes to the namespace's listeners as a `CloudEvent` (vendors/direktiv.md 6). Its id is always
+//! `broadcast`: the event goes to the namespace's listeners as a `CloudEvent` (docs/vendors/direktiv.md 6). Its id is always
 //! the same, and a namespace takes each id once, so it may be sent again at will.
 //!
 //! The branch after v0.10 answers 200 and does nothing: that can't be told from success.
@@ -15,18 +15,18 @@ use crate::{
         reply::Reply,
         request::{Method, Request},
     },
-    environment::Problem,
     event::{Action, Event},
+    problem::Unmade,
 };
 
-/// What a namespace says to an id that it has (vendors/direktiv.md 6).
+/// What a namespace says to an id that it has (docs/vendors/direktiv.md 6).
 const DUPLICATE: &str = "error appending cloudevent to history";
 
 /// The plan of a broadcast.
 ///
 /// # Errors
 /// The event has no id, or it is not known what happened.
-pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Problem> {
+pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Unmade> {
     let action = event.action()?;
     // Events of different names in one pipeline are different events.
     let id = match event.name.as_str() {
@@ -132,7 +132,7 @@ impl Broadcast {
         }
         match reply.expect_empty_or_json() {
             Ok(()) => Verdict::delivered(),
-            Err(verdict) => verdict,
+            Err(unexpected) => unexpected.into(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `execute`: starts a workflow (vendors/direktiv.md 5). Each call starts another instance, so a call of which it is
+//! `execute`: starts a workflow (docs/vendors/direktiv.md 5). Each call starts another instance, so a call of which it is
 //! not sure that nothing came of it is never sent again.
 
 use std::{rc::Rc, time::Duration};
@@ -13,8 +13,8 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    environment::Problem,
-    template,
+    problem::Problem,
+    text::truncate,
 };
 
 /// The path of the workflow.
@@ -130,8 +130,8 @@ impl Execute {
 
     /// Statuses of all versions: `pending`, `running` (after v0.10), `complete`, `failed`, `crashed`, `cancelled`.
     fn progress(self: &Rc<Self>, id: &str, round: u32, reply: &Reply) -> Verdict {
-        if let Err(verdict) = reply.expect_object() {
-            return api::unseen(verdict, reply, &format!("the instance {id}"));
+        if let Err(unexpected) = reply.expect_object() {
+            return api::unseen(unexpected.into(), reply, &format!("the instance {id}"));
         }
         match reply.text_at("/data/status").unwrap_or("in an unknown state") {
             "complete" => {
@@ -151,11 +151,11 @@ impl Execute {
                 let colon = if why.is_empty() { "" } else { ": " };
                 Verdict::Rejected(format!(
                     "the instance {id} {verb}{status}{colon}{}",
-                    template::truncate(&why.join(": "), 300)
+                    truncate(&why.join(": "), 300)
                 ))
             }
             status => {
-                let what = format!("the instance {id} is {}", template::truncate(status, 60));
+                let what = format!("the instance {id} is {}", truncate(status, 60));
                 Verdict::Later(api::pause(round + 1), self.watch(id.to_owned(), round + 1), what)
             }
         }
@@ -195,19 +195,19 @@ fn delivered(id: String) -> Verdict {
     })
 }
 
-/// The reply to `op=wait`: the workflow's output as it is, and no identifier (vendors/direktiv.md 5).
+/// The reply to `op=wait`: the workflow's output as it is, and no identifier (docs/vendors/direktiv.md 5).
 fn returned(reply: &Reply) -> Verdict {
     match reply.expect_empty_or_json() {
         Ok(()) => Verdict::Delivered(Delivered {
             json: reply.json().cloned(),
             ..Delivered::default()
         }),
-        Err(verdict) => verdict,
+        Err(unexpected) => unexpected.into(),
     }
 }
 
 /// Why the workflow did not start, or failed while it was waited for: a 500 with the reason, which may be as plain as a
-/// wrong path, and which sending again would not mend (vendors/direktiv.md 5). The newer API's `internal` hides a failure
+/// wrong path, and which sending again would not mend (docs/vendors/direktiv.md 5). The newer API's `internal` hides a failure
 /// of the server instead, and a 5xx without the API's JSON is some proxy's.
 fn refusal(reply: &Reply) -> Option<String> {
     if let Some(code) = reply
@@ -215,7 +215,7 @@ fn refusal(reply: &Reply) -> Option<String> {
         .filter(|code| !code.is_empty())
     {
         let message = reply.header("direktiv-instance-error-message").unwrap_or_default();
-        let text = template::truncate(&format!("{code}: {message}"), 300);
+        let text = truncate(&format!("{code}: {message}"), 300);
         return Some(format!("the workflow failed: {text}"));
     }
     let is_reason = match reply.text_at("/error/code") {

@@ -1,4 +1,4 @@
-//! `sync`: the mirror pulls its repository (vendors/direktiv.md 3, 4). Repeating it changes nothing.
+//! `sync`: the mirror pulls its repository (docs/vendors/direktiv.md 3, 4). Repeating it changes nothing.
 
 use std::{
     rc::Rc,
@@ -14,7 +14,8 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    template, time,
+    text::truncate,
+    time,
 };
 
 /// What is said where a directory is given to the newer API.
@@ -57,7 +58,7 @@ fn look(api: &Rc<Api>, version: Version) -> Step {
         }
         match reply.expect_object() {
             Ok(_) => Verdict::noted(format!("API {version}; credential and namespace are accepted")),
-            Err(verdict) => verdict,
+            Err(unexpected) => unexpected.into(),
         }
     })
     .large()
@@ -96,7 +97,7 @@ impl Sync {
     }
 
     /// A sync that already runs may have begun before the push, so it doesn't count as this one: it is waited out, and
-    /// the sync asked for again (vendors/direktiv.md 8).
+    /// the sync asked for again (docs/vendors/direktiv.md 8).
     fn started(self: &Rc<Self>, version: Version, reply: &Reply, attempts: u32) -> Verdict {
         if let Some(verdict) = self.api.detour(version, reply, |other| self.start(other)) {
             return verdict;
@@ -108,9 +109,9 @@ impl Sync {
         if api::is_hidden_outage(version, reply) {
             return api::again(attempts, self.start(version), reply);
         }
-        // The older API names no id (vendors/direktiv.md 3).
+        // The older API names no id (docs/vendors/direktiv.md 3).
         let id = match version {
-            Version::V1 => reply.expect_empty_or_json().map(|()| None),
+            Version::V1 => reply.expect_empty_or_json().map(|()| None).map_err(Verdict::from),
             Version::V2 => api::identifier(reply, "/data/id").map(Some),
         };
         match id {
@@ -129,7 +130,7 @@ impl Sync {
         })
     }
 
-    /// Asks how far the sync is. No API has a way to ask for one alone (vendors/direktiv.md 3, 4).
+    /// Asks how far the sync is. No API has a way to ask for one alone (docs/vendors/direktiv.md 3, 4).
     fn watch(self: &Rc<Self>, version: Version, id: Option<String>, round: u32) -> Step {
         let path = match version {
             Version::V1 => self.tree("mirror-info"),
@@ -154,7 +155,7 @@ impl Sync {
         }
         let body = match reply.expect_object().and(reply.expect_json()) {
             Ok(body) => body,
-            Err(verdict) => return api::unseen(verdict, reply, &label(id)),
+            Err(unexpected) => return api::unseen(unexpected.into(), reply, &label(id)),
         };
         let records = api::records(body, &["/data", "/activities/results", "/activities/edges"]);
         // The older API makes its record before it answers, and refuses while another runs: the newest is this one.
@@ -168,7 +169,7 @@ impl Sync {
         match record["status"].as_str().unwrap_or("in an unknown state") {
             "complete" => self.delivered(version, Some(id.to_owned())),
             "failed" => Verdict::Later(Duration::ZERO, self.log(version, id), format!("the sync {id} failed")),
-            status => later(Some(id), format!("the sync {id} is {}", template::truncate(status, 60))),
+            status => later(Some(id), format!("the sync {id} is {}", truncate(status, 60))),
         }
     }
 
@@ -198,7 +199,7 @@ impl Sync {
 }
 
 /// Whether the reply says that a sync is running, and how that is told to a person. The older API says so; the newer
-/// one, up to v0.10, hides it behind the same 500 as a real failure (vendors/direktiv.md 3, 4).
+/// one, up to v0.10, hides it behind the same 500 as a real failure (docs/vendors/direktiv.md 3, 4).
 fn occupied(version: Version, reply: &Reply) -> Option<String> {
     if reply.status != 500 {
         return None;
@@ -240,7 +241,7 @@ fn last_lines(body: &Value) -> Vec<String> {
     let lines: Vec<String> = entries
         .into_iter()
         .filter_map(|entry| entry["msg"].as_str().or(entry["message"].as_str()))
-        .map(|line| template::truncate(line.trim(), LINE))
+        .map(|line| truncate(line.trim(), LINE))
         .filter(|line| !line.is_empty())
         .collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()

@@ -1,4 +1,4 @@
-//! Entities: written, read, searched for, deleted (vendors/port.md 2).
+//! Entities: written, read, searched for, deleted (docs/vendors/port.md 2).
 
 use std::rc::Rc;
 
@@ -11,42 +11,43 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    environment::Problem,
     event::{Action, Event},
-    variables::{Flag, Group, JsonOrText, Object, type_of},
+    problem::{Problem, Unmade},
+    variables::{Flag, JsonOrText, Object, type_of},
 };
 
-/// The longest identifier of an entity, in characters (vendors/port.md 2).
+/// The longest identifier of an entity, in characters (docs/vendors/port.md 2).
 const IDENTIFIER_LIMIT: usize = 1000;
 
-/// The longest identifier of a blueprint, in characters (vendors/port.md 2).
+/// The longest identifier of a blueprint, in characters (docs/vendors/port.md 2).
 const BLUEPRINT_LIMIT: usize = 100;
 
-/// The most entities that one page of a search may hold (vendors/port.md 2).
+/// The most entities that one page of a search may hold (docs/vendors/port.md 2).
 const PAGE: u32 = 1000;
 
 /// The blueprint of `examples/port/deployment-blueprint.json`.
 const DEPLOYMENT: &str = "deployment";
 
 /// `upsert`, `create`, `replace` and `patch`.
-pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
+pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
     let settings = &job.settings;
     let entities = entities(settings)?;
     let id = identifier(job)?;
-    let operation = job.order.operation;
+    let operation = job.context.operation;
     let is_post = matches!(operation, "upsert" | "create");
     let is_validation = settings.validation_only == Some(Flag(true));
     if is_validation && !is_post {
         return Err(Problem::new(
             "PORT_VALIDATION_ONLY",
             format!("is true, but Port can't {operation} without writing; only upsert and create can be tried"),
-        ));
+        )
+        .into());
     }
     let mut pairs = Vec::new();
     if is_post {
         pairs.push(("upsert", word(Flag(operation == "upsert"))));
         if operation == "upsert" {
-            // Without `merge`, an upsert loses every property that it does not name (vendors/port.md 2).
+            // Without `merge`, an upsert loses every property that it does not name (docs/vendors/port.md 2).
             pairs.push(("merge", word(settings.merge)));
         }
         pairs.extend(settings.validation_only.map(|flag| ("validation_only", word(flag))));
@@ -59,13 +60,13 @@ pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
         "patch" => (Method::Patch, format!("{entities}/{}", segment(&id))),
         _ => (Method::Post, entities),
     };
-    let body = body(settings, operation, &id, job.order.event)?;
+    let body = body(settings, operation, &id, job.context.event)?;
     let request = job
         .api
         .send(method, &format!("{place}{}", query(pairs)), &body, "PORT_PROPERTIES")?;
     let step = match operation {
         "create" => Step::new("create", request, move |reply, sent| {
-            // An attempt of our own whose reply was lost may have created it (vendors/port.md 6).
+            // An attempt of our own whose reply was lost may have created it (docs/vendors/port.md 6).
             if sent.ambiguous && !is_validation && reply.status == 409 && error(reply) == Some("identifier_taken") {
                 return Verdict::Delivered(Delivered {
                     note: Some("it exists: an earlier attempt got through, though its reply did not".to_owned()),
@@ -78,7 +79,7 @@ pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
         "patch" => Step::new("patch", request, |reply, _| written(reply, false)),
         _ => Step::new("upsert", request, move |reply, _| written(reply, is_validation)),
     };
-    let step = if job.order.is_replay && operation != "create" {
+    let step = if job.context.is_replay && operation != "create" {
         unless_overtaken(job, &id, step)?
     } else {
         step
@@ -88,7 +89,7 @@ pub(super) fn write(job: &Job) -> Result<Plan, Problem> {
 
 /// Reads the entity before a late write: it must not undo what has been reported since.
 fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
-    let event = job.order.event.clone();
+    let event = job.context.event.clone();
     let path = format!("{}/{}", entities(&job.settings)?, segment(id));
     Ok(Step::new(
         "is it newer",
@@ -111,7 +112,7 @@ fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
     ))
 }
 
-/// 201 with the entity, or 200, which was documented for updates until 2025 (vendors/port.md 2).
+/// 201 with the entity, or 200, which was documented for updates until 2025 (docs/vendors/port.md 2).
 fn written(reply: &Reply, is_validation: bool) -> Verdict {
     match accepted(reply) {
         Ok(_) => Verdict::Delivered(Delivered {
@@ -168,7 +169,7 @@ pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
         ));
     }
     let wanted = Value::Object(wanted.clone());
-    if !is_given(job, "PORT_BLUEPRINT") {
+    if !job.context.values.is_given("PORT_BLUEPRINT") {
         let path = format!("/entities/search{}", query(included(&job.settings)));
         let request = job.api.send(Method::Post, &path, &wanted, "PORT_QUERY")?;
         let step = Step::new("search", request, |reply, _| match entities_of(reply) {
@@ -322,7 +323,7 @@ fn entities(settings: &Settings) -> Result<String, Problem> {
 fn identifier(job: &Job) -> Result<String, Problem> {
     let (variable, id) = match &job.settings.id {
         Some(id) => ("PORT_ENTITY_ID", id.as_str()),
-        None => ("EVENT_ID", job.order.event.id()?),
+        None => ("EVENT_ID", job.context.event.id()?),
     };
     check_identifier(variable, id)?;
     Ok(id.to_owned())
@@ -333,7 +334,7 @@ pub(super) fn check_identifier(variable: &str, id: &str) -> Result<(), Problem> 
     check_name(variable, id, IDENTIFIER_LIMIT, "=")
 }
 
-/// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (vendors/port.md 2). What
+/// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (docs/vendors/port.md 2). What
 /// counts as a letter here is a little wider than `\p{L}`: a vowel sign is left for Port to refuse.
 fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
     let is_legal = |character: char| {
@@ -361,17 +362,9 @@ fn included(settings: &Settings) -> impl Iterator<Item = (&str, &str)> {
     names.map(|name| ("include", name.as_str()))
 }
 
-/// Whether a variable is set, rather than stood in for by its default.
-fn is_given(job: &Job, name: &str) -> bool {
-    Settings::VARIABLES
-        .iter()
-        .filter(|variable| variable.name == name)
-        .any(|variable| matches!(job.order.reader.resolve(variable), Ok(Some(value)) if value.origin.is_some()))
-}
-
-/// The entity's JSON. A PATCH takes no other keys, and null for title, icon and team (vendors/port.md 2); it does not
+/// The entity's JSON. A PATCH takes no other keys, and null for title, icon and team (docs/vendors/port.md 2); it does not
 /// repeat the identifier, which there would be a new name.
-fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result<Value, Problem> {
+fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result<Value, Unmade> {
     let is_patch = operation == "patch";
     let text = |text: &str| {
         if is_patch && text == "null" {
@@ -415,7 +408,7 @@ fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result
         .collect())
 }
 
-/// A relation is an identifier, a list of them, null, or a search query (vendors/port.md 2).
+/// A relation is an identifier, a list of them, null, or a search query (docs/vendors/port.md 2).
 fn check_relations(relations: &Map<String, Value>) -> Result<(), Problem> {
     let wrong = relations.iter().find_map(|(name, relation)| match relation {
         Value::Bool(_) | Value::Number(_) => Some((name, type_of(relation))),
@@ -444,14 +437,15 @@ fn deployment(event: &Event, action: &Action) -> Map<String, Value> {
         Action::Canceled => "CANCELED".to_owned(),
         Action::Blocked => "BLOCKED".to_owned(),
         Action::Other(word) => word.to_uppercase(),
+        Action::Open => action.word().to_owned(),
     };
     let fields = json!({
         "status": status,
         "action": action.word(),
         "createdAt": (action == &Action::Started).then_some(&event.time),
-        "startedAt": event.started_at,
-        "finishedAt": action.is_final().then(|| event.finished_at.as_ref().unwrap_or(&event.time)),
-        "duration": event.duration.filter(|_| action.is_final()),
+        "startedAt": event.job.started_at,
+        "finishedAt": action.is_final().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
+        "duration": event.job.duration.filter(|_| action.is_final()),
         "repository": event.repo,
         "branch": event.branch,
         "commit": event.commit,
@@ -471,7 +465,7 @@ fn deployment(event: &Event, action: &Action) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::testing::{AGAIN, FIRST, plan, problem, read, request, told, wire},
+        super::testing::{AGAIN, FIRST, in_words, plan, problem, read, request, wire},
         *,
     };
     use crate::delivery::plan::{Repeat, Sent};
@@ -495,7 +489,7 @@ mod tests {
     }
 
     fn verdict(operation: &str, more: &[(&str, &str)], sent: Sent, status: u16, body: &str) -> String {
-        told(&read(&plan(operation, more).steps[0], sent, status, body))
+        in_words(&read(&plan(operation, more).steps[0], sent, status, body))
     }
 
     #[test]
@@ -785,7 +779,7 @@ mod tests {
         assert_eq!(line("upsert", &validation), expected);
         assert!(verdict("upsert", &validation, FIRST, 200, r#"{"ok":true}"#).contains("nothing written"));
         let taken = r#"{"ok":false,"error":"identifier_taken"}"#;
-        assert_eq!(verdict("create", &validation, AGAIN, 409, taken), "as usual");
+        assert_eq!(verdict("create", &validation, AGAIN, 409, taken), "by status");
         for operation in ["replace", "patch", "delete"] {
             assert!(problem(operation, &validation).starts_with("PORT_VALIDATION_ONLY is true"));
         }
@@ -809,15 +803,15 @@ mod tests {
     #[test]
     fn a_create_that_was_lost_is_found_again() {
         let taken = r#"{"ok":false,"error":"identifier_taken","message":"taken"}"#;
-        assert_eq!(verdict("create", &[SUCCESS], FIRST, 409, taken), "as usual");
+        assert_eq!(verdict("create", &[SUCCESS], FIRST, 409, taken), "by status");
         let found = verdict("create", &[SUCCESS], AGAIN, 409, taken);
         assert!(
             found.starts_with("delivered - it exists: an earlier attempt"),
             "{found}"
         );
         let other = r#"{"ok":false,"error":"SCIM_CONFLICT"}"#;
-        assert_eq!(verdict("create", &[SUCCESS], AGAIN, 409, other), "as usual");
-        assert_eq!(verdict("upsert", &[SUCCESS], AGAIN, 409, taken), "as usual");
+        assert_eq!(verdict("create", &[SUCCESS], AGAIN, 409, other), "by status");
+        assert_eq!(verdict("upsert", &[SUCCESS], AGAIN, 409, taken), "by status");
     }
 
     #[test]
@@ -834,10 +828,10 @@ mod tests {
             Verdict::Delivered(delivered) => assert_eq!(delivered.json.unwrap().to_string(), reply),
             other => panic!("{other:?}"),
         }
-        assert!(told(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without an \"entity\""));
+        assert!(in_words(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without an \"entity\""));
         assert_eq!(
-            told(&read(step, FIRST, 404, r#"{"ok":false,"error":"not_found"}"#)),
-            "as usual"
+            in_words(&read(step, FIRST, 404, r#"{"ok":false,"error":"not_found"}"#)),
+            "by status"
         );
     }
 
@@ -858,7 +852,7 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        assert!(told(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without \"entities\""));
+        assert!(in_words(&read(step, FIRST, 200, r#"{"ok":true}"#)).contains("without \"entities\""));
         assert!(problem("search", &[]).starts_with("PORT_QUERY is not set"));
         for query in ["{}", r#"{"combinator":"and"}"#, r#"{"query":{}}"#] {
             assert!(problem("search", &[("PORT_QUERY", query)]).starts_with("PORT_QUERY has to be"));
@@ -888,9 +882,9 @@ mod tests {
             assert!(step.is_poll, "pages are no attempts");
         }
         let stuck = read(&step, FIRST, 200, r#"{"ok":true,"entities":[],"next":"n2"}"#);
-        assert!(told(&stuck).contains("same `next`"));
+        assert!(in_words(&stuck).contains("same `next`"));
         let long = format!(r#"{{"ok":true,"entities":[],"x":"{}"}}"#, "x".repeat(LARGE));
-        assert!(told(&read(&step, FIRST, 200, &long)).contains("narrow PORT_QUERY"));
+        assert!(in_words(&read(&step, FIRST, 200, &long)).contains("narrow PORT_QUERY"));
         match read(
             &step,
             FIRST,
@@ -905,7 +899,7 @@ mod tests {
             ),
             other => panic!("{other:?}"),
         }
-        assert_eq!(told(&read(&step, FIRST, 500, "")), "as usual");
+        assert_eq!(in_words(&read(&step, FIRST, 500, "")), "by status");
     }
 
     #[test]
@@ -921,6 +915,6 @@ mod tests {
         let skipped = "skipped there is nothing to delete: not_found: No entity";
         assert_eq!(verdict("delete", &[id], FIRST, 404, missing), skipped);
         assert!(verdict("delete", &[id], AGAIN, 404, missing).starts_with("delivered - it is gone"));
-        assert_eq!(verdict("delete", &[id], AGAIN, 404, "<html>"), "as usual");
+        assert_eq!(verdict("delete", &[id], AGAIN, 404, "<html>"), "by status");
     }
 }

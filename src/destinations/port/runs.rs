@@ -1,4 +1,4 @@
-//! Runs of self-service actions: created, updated, logged to (vendors/port.md 3).
+//! Runs of self-service actions: created, updated, logged to (docs/vendors/port.md 3).
 
 use serde_json::{Map, Value, json};
 
@@ -8,11 +8,10 @@ use crate::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
         request::{Method, segment},
     },
-    environment::Problem,
     event::Action,
+    problem::{Problem, Unmade},
     variables,
-    variables::Foreign,
-    variables::{JsonOrText, Object, Reader, parse_json, type_of},
+    variables::{Foreign, JsonOrText, Object, parse_json, type_of},
 };
 
 variables! {
@@ -23,10 +22,10 @@ variables! {
     }
 }
 
-/// Where Port's guides put the run's id, in the order in which it is looked for (vendors/port.md 3).
+/// Where Port's guides put the run's id, in the order in which it is looked for (docs/vendors/port.md 3).
 const RUN_ID: &[&str] = &["/port_context/runId", "/context/runId", "/runId"];
 
-/// `run-create`. It is not idempotent, so it is sent again only if Port can't have seen it (vendors/port.md 6).
+/// `run-create`. It is not idempotent, so it is sent again only if Port can't have seen it (docs/vendors/port.md 6).
 pub(super) fn create(job: &Job) -> Result<Plan, Problem> {
     let settings = &job.settings;
     let Some(action) = &settings.action else {
@@ -60,18 +59,20 @@ pub(super) fn create(job: &Job) -> Result<Plan, Problem> {
 }
 
 /// `run-update`: the log first, since Port takes none after the end; then everything else.
-pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
+pub(super) fn update(job: &Job) -> Result<Plan, Unmade> {
     let settings = &job.settings;
-    let event = job.order.event;
-    let action = event.action().ok();
+    let event = job.context.event;
+    let action = event.action.as_ref().ok();
     let derived = match action {
         Some(Action::Success) => Some(RunStatus::Success),
         Some(Action::Failure | Action::Canceled) => Some(RunStatus::Failure),
         _ => None,
     };
     let status = settings.run_status.or(derived);
+    let is_open = status.is_none() && action == Some(&Action::Open);
+    let status_word = status.map(RunStatus::word).or(is_open.then_some("<status>"));
     let changes = [
-        ("status", status.map(|status| status.word().into())),
+        ("status", status_word.map(Value::from)),
         ("statusLabel", settings.run_status_label.as_deref().map(Value::from)),
         ("link", link(settings.run_link.as_ref())?),
         ("summary", settings.run_summary.as_deref().map(Value::from)),
@@ -82,36 +83,41 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
     if changes.is_empty() && settings.run_log.is_none() {
-        return match action {
-            Some(action) => Ok(Plan::skip(format!(
+        return match &event.action {
+            Ok(action) => Ok(Plan::skip(format!(
                 "Port has no status for `{action}`: a run is in progress until it ends, and no other PORT_RUN_… \
                  variable is set"
             ))),
-            None => Err(Problem::new(
+            Err(why @ Unmade::Nothing(_)) => Err(why.clone()),
+            Err(Unmade::Wrong(_)) => Err(Problem::new(
                 "PORT_RUN_STATUS",
                 "is not set, nor is anything else that run-update could tell: set one of PORT_RUN_STATUS, \
                  PORT_RUN_STATUS_LABEL, PORT_RUN_SUMMARY, PORT_RUN_LINK, PORT_RUN_EXTERNAL_ID, PORT_RUN_LOG, or \
                  EVENT_ACTION to success, failure or canceled",
-            )),
+            )
+            .into()),
         };
     }
     let id = run_id(job)?;
     let mut steps = Vec::new();
     if let Some(message) = &settings.run_log {
         // What was logged is not logged again when the rest is delivered later.
-        steps.push(log_step(job, &id, &json!({ "message": message }))?.settles("PORT_RUN_LOG", ""));
+        steps.push(log_step(job, &id, &json!({ "message": message }))?.completes("PORT_RUN_LOG"));
     }
     let mut notes = Vec::new();
+    if let (None, Err(why)) = (settings.run_status, &event.action) {
+        notes.push(format!("the run's status is left as it is: {why}"));
+    }
     if !changes.is_empty() {
         let path = format!("/actions/runs/{}", segment(&id));
         let request = job
             .api
             .send(Method::Patch, &path, &Value::Object(changes), "PORT_RUN_SUMMARY")?;
         let is_end = status.is_some();
-        let is_replay = job.order.is_replay;
+        let is_replay = job.context.is_replay;
         steps.push(Step::new("update run", request, move |reply, sent| {
             // Port takes no update of a run that has ended: here, by an attempt of our own whose reply was lost
-            // (vendors/port.md 6). The code is not certain; that of a run which Port ends by itself is another.
+            // (docs/vendors/port.md 6). The code is not certain; that of a run which Port ends by itself is another.
             let is_exhausted = match error(reply) {
                 Some("run_synchronized_error") => false,
                 Some("run_exhausted") => matches!(reply.status, 400 | 422),
@@ -142,7 +148,7 @@ pub(super) fn update(job: &Job) -> Result<Plan, Problem> {
     }
     Ok(Plan {
         notes,
-        settled: vec![("PORT_RUN_ID", id.clone())],
+        found: vec![("PORT_RUN_ID", id.clone())],
         ..Plan::new(Some(id), steps)
     })
 }
@@ -166,12 +172,12 @@ pub(super) fn log(job: &Job) -> Result<Plan, Problem> {
     let id = run_id(job)?;
     let step = log_step(job, &id, &body)?;
     Ok(Plan {
-        settled: vec![("PORT_RUN_ID", id.clone())],
+        found: vec![("PORT_RUN_ID", id.clone())],
         ..Plan::new(Some(id), vec![step])
     })
 }
 
-/// A line in the log of a run. A repetition would be a second line (vendors/port.md 6).
+/// A line in the log of a run. A repetition would be a second line (docs/vendors/port.md 6).
 fn log_step(job: &Job, id: &str, body: &Value) -> Result<Step, Problem> {
     let path = format!("/actions/runs/{}/logs", segment(id));
     let request = job.api.send(Method::Post, &path, body, "PORT_RUN_LOG")?;
@@ -182,7 +188,7 @@ fn log_step(job: &Job, id: &str, body: &Value) -> Result<Step, Problem> {
     Ok(step.repeat(Repeat::Unprocessed(&[])))
 }
 
-/// A link, or an array of links (vendors/port.md 3).
+/// A link, or an array of links (docs/vendors/port.md 3).
 fn link(link: Option<&JsonOrText>) -> Result<Option<Value>, Problem> {
     let Some(JsonOrText(link)) = link else {
         return Ok(None);
@@ -213,14 +219,7 @@ fn run_id(job: &Job) -> Result<String, Problem> {
 /// The id of the run that triggered this pipeline. The payload is somebody else's text: templates in it are not run.
 fn triggered_by(job: &Job) -> Result<String, Problem> {
     let problem = |why: String| Problem::new("PORT_RUN_ID", format!("is not set, and {why}; set PORT_RUN_ID"));
-    let reader = Reader {
-        scope: None,
-        ..job.order.reader
-    };
-    let trigger: Trigger = reader.read().map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        problem(problems.join("; "))
-    })?;
+    let trigger: Trigger = job.context.values.read().map_err(|why| problem(why.to_string()))?;
     let Some(Foreign(payload)) = trigger.payload else {
         return Err(problem(
             "without TRIGGER_PAYLOAD, which GitLab sets in a pipeline that Port triggers, there is none to read"
@@ -242,7 +241,7 @@ mod tests {
     use std::fs;
 
     use super::{
-        super::testing::{AGAIN, FIRST, plan, problem, read, request, requests, told},
+        super::testing::{AGAIN, FIRST, in_words, plan, problem, read, request, requests},
         *,
     };
 
@@ -273,10 +272,10 @@ mod tests {
         let step = &plan.steps[0];
         assert!(matches!(step.repeat, Repeat::Unprocessed(&[])));
         assert_eq!(
-            told(&read(step, FIRST, 202, r#"{"ok":true,"run":{"id":"r_9"}}"#)),
+            in_words(&read(step, FIRST, 202, r#"{"ok":true,"run":{"id":"r_9"}}"#)),
             "delivered r_9 -"
         );
-        assert!(told(&read(step, FIRST, 202, r#"{"ok":true}"#)).starts_with("delivered - the reply does not tell"));
+        assert!(in_words(&read(step, FIRST, 202, r#"{"ok":true}"#)).starts_with("delivered - the reply does not tell"));
         assert!(problem("run-create", &[]).starts_with("PORT_ACTION is not set"));
         assert!(problem("run-create", &[("PORT_ACTION", "..")]).starts_with("PORT_ACTION is `..`"));
         assert!(problem("run-create", &[action, ("PORT_ENTITY_ID", "a b")]).starts_with("PORT_ENTITY_ID is `a b`"));
@@ -308,11 +307,11 @@ mod tests {
         assert!(matches!(plan.steps[0].repeat, Repeat::Unprocessed(&[])));
         assert!(matches!(plan.steps[1].repeat, Repeat::Freely));
         assert_eq!(
-            told(&read(&plan.steps[0], FIRST, 201, r#"{"ok":true,"runLog":{"id":"l"}}"#)),
+            in_words(&read(&plan.steps[0], FIRST, 201, r#"{"ok":true,"runLog":{"id":"l"}}"#)),
             "delivered - -"
         );
         assert_eq!(
-            told(&read(&plan.steps[1], FIRST, 200, r#"{"ok":true,"run":{}}"#)),
+            in_words(&read(&plan.steps[1], FIRST, 200, r#"{"ok":true,"run":{}}"#)),
             "delivered - -"
         );
     }
@@ -356,7 +355,7 @@ mod tests {
         let ended = r#"{"ok":false,"error":"run_exhausted","message":"already completed"}"#;
         let synchronized = r#"{"ok":false,"error":"run_synchronized_error"}"#;
         let update = |more: &[(&str, &str)], sent, status, body| {
-            told(&read(
+            in_words(&read(
                 &plan("run-update", &[&[RUN], more].concat()).steps[0],
                 sent,
                 status,
@@ -364,12 +363,12 @@ mod tests {
             ))
         };
         let end = [("PORT_RUN_STATUS", "FAILURE")];
-        assert_eq!(update(&end, FIRST, 422, ended), "as usual");
+        assert_eq!(update(&end, FIRST, 422, ended), "by status");
         for status in [400, 422] {
             assert!(update(&end, AGAIN, status, ended).starts_with("delivered - the run has ended: an earlier"));
         }
-        assert_eq!(update(&end, AGAIN, 422, synchronized), "as usual");
-        assert_eq!(update(&[("PORT_RUN_SUMMARY", "s")], AGAIN, 422, ended), "as usual");
+        assert_eq!(update(&end, AGAIN, 422, synchronized), "by status");
+        assert_eq!(update(&[("PORT_RUN_SUMMARY", "s")], AGAIN, 422, ended), "by status");
     }
 
     #[test]
@@ -390,7 +389,7 @@ mod tests {
         assert_eq!(plan.identifier.as_deref(), Some("r_1/2"));
         assert!(matches!(plan.steps[0].repeat, Repeat::Unprocessed(&[])));
         let exhausted = r#"{"ok":false,"error":"run_exhausted"}"#;
-        assert_eq!(told(&read(&plan.steps[0], AGAIN, 422, exhausted)), "as usual");
+        assert_eq!(in_words(&read(&plan.steps[0], AGAIN, 422, exhausted)), "by status");
         assert!(problem("run-log", &[RUN]).starts_with("PORT_RUN_LOG is not set"));
         let lengthy = "x".repeat(1_048_576);
         assert!(problem("run-log", &[RUN, ("PORT_RUN_LOG", &lengthy)]).starts_with("PORT_RUN_LOG is too long"));

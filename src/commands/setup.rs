@@ -5,51 +5,88 @@ use std::{path::PathBuf, time::SystemTime};
 use tokio::time::Instant;
 
 use crate::{
-    delivery::{client, courier::Limits},
+    credentials,
+    delivery::{
+        client::{self, Client},
+        courier::{Courier, Limits},
+    },
     destinations::{self, Target},
-    environment::{self, Environment, Problem},
-    event::{Context, EventVariables},
+    environment::Environment,
+    event::{resolve::Resolver, variables::EventVariables},
+    facts,
     gitlab::{
         api::{self, GitLab},
-        context, lookup,
+        pipeline,
     },
+    problem::Problem,
+    receipts::receipt::Origin,
+    redaction::Redactor,
     report::console::Console,
-    secret::Redactor,
     settings::{Network, OnError, Policy, Verbosity},
-    variables::{Group, List, Reader, Variable},
+    variables::{Group as _, List, Reader, Unrendered, Variable},
 };
-
-/// Credentials of variables that we do not declare are hidden from this length on: a shorter one is a switch or a word
-/// that happens to be called a token.
-const SHORTEST_FOREIGN_SECRET: usize = 8;
 
 /// Everything that the environment says of a run, whatever it sends.
 pub struct Setup<'a> {
     /// The process's variables.
     pub environment: &'a Environment,
-    /// The contract's section 5.
+    /// What may be sent, how often, and what a failure means.
     pub policy: Policy,
     /// The way to the services.
     pub network: Network,
     /// The way to what GitLab knows.
-    pub gitlab: api::Settings,
+    gitlab: api::Settings,
     /// What prints.
     pub console: Console,
-    /// What templates see.
-    pub context: Context<'a>,
+    /// Texts that GitLab may have pasted into values.
+    literals: Vec<&'a str>,
+}
+
+/// What keeps a run from beginning: the variables that are wrong, and how to say so.
+pub struct Unusable {
+    /// Prints as far as it is known how.
+    pub console: Console,
+    /// What a failure does.
+    pub on_error: OnError,
+    /// Every variable that can't be used.
+    pub problems: Vec<Problem>,
+}
+
+/// Every variable that the program reads, but for the destinations' own: the event's, and those of every delivery.
+pub fn common_variables() -> impl Iterator<Item = &'static Variable> {
+    EventVariables::VARIABLES.iter().chain(delivery_variables())
+}
+
+/// What every run reads, whatever it sends.
+pub fn delivery_variables() -> impl Iterator<Item = &'static Variable> {
+    [Policy::VARIABLES, Network::VARIABLES, api::Settings::VARIABLES]
+        .into_iter()
+        .flatten()
+}
+
+/// Every variable that is declared anywhere.
+pub fn declared() -> Vec<&'static Variable> {
+    common_variables().chain(destinations::variables()).collect()
+}
+
+/// What hides every credential that the environment holds.
+pub fn redactor(environment: &Environment) -> Redactor {
+    let redactor = Redactor::default();
+    credentials::hide(&redactor, environment, &declared());
+    redactor
 }
 
 impl<'a> Setup<'a> {
     /// Reads what applies to every destination.
     ///
     /// # Errors
-    /// Every variable of section 5 that can't be used. The console that comes with them prints as far as it is known how.
-    pub fn read(environment: &'a Environment) -> Result<Self, (Console, OnError, Vec<Problem>)> {
+    /// Every variable of these that can't be used.
+    pub fn read(environment: &'a Environment) -> Result<Self, Unusable> {
         let reader = Reader {
             environment,
-            scope: None,
             official_names: false,
             allow_http: true,
+            literals: &[],
         };
         let redactor = redactor(environment);
         let policy = reader.read::<Policy>();
@@ -62,12 +99,9 @@ impl<'a> Setup<'a> {
                         redactor.hide(&password);
                     }
                 }
-                let open = policy.template_env.clone().map(|List(names)| names).unwrap_or_default();
-                let secrets = declared().filter(|variable| variable.is_secret());
-                let credentials = secrets.map(|variable| variable.name).collect();
                 Ok(Self {
                     environment,
-                    context: Context::new(environment, open, credentials, SystemTime::now()),
+                    literals: pipeline::written_by_people(environment),
                     console: Console::new(redactor, policy.log),
                     policy,
                     network,
@@ -76,11 +110,13 @@ impl<'a> Setup<'a> {
             }
             (policy, network, gitlab) => {
                 let problems = [policy.err(), network.err(), gitlab.err()];
-                let problems = problems.into_iter().flatten().flatten().collect();
                 // The policy on errors applies to this error too, if that variable is not the one at fault.
-                let on_error = reader.read_one::<Policy, _>("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn);
-                let console = Console::new(redactor, Verbosity::Normal);
-                Err((console, on_error, problems))
+                let values = reader.values(Policy::VARIABLES);
+                Err(Unusable {
+                    console: Console::new(redactor, Verbosity::Normal),
+                    on_error: values.one("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn),
+                    problems: problems.into_iter().flatten().flatten().collect(),
+                })
             }
         }
     }
@@ -104,40 +140,44 @@ impl<'a> Setup<'a> {
         GitLab::of(self.environment, &self.gitlab, self.network.allows_http())
     }
 
-    /// The id of the job that this is, if it is one of GitLab's.
-    pub fn job_id(&self) -> Option<&str> {
-        self.environment.predefined("CI_JOB_ID")
-    }
-
-    /// The id of the pipeline that this is in, if it is one of GitLab's.
-    pub fn pipeline_id(&self) -> Option<&str> {
-        self.environment.predefined("CI_PIPELINE_ID")
+    /// The job that this is, as far as it is one of GitLab's.
+    pub fn origin(&self) -> Origin {
+        let id = |name: &str| self.environment.predefined(name).map(str::to_owned);
+        Origin {
+            project_id: id("CI_PROJECT_ID"),
+            pipeline_id: id("CI_PIPELINE_ID"),
+            job_id: id("CI_JOB_ID"),
+        }
     }
 
     /// Where earlier attempts left their receipts, as artifacts name it.
     pub fn receipts_folder(&self) -> Option<PathBuf> {
-        lookup::artifact_folder(self.environment, self.policy.output_dir.as_deref()?)
+        let project = self.environment.predefined("CI_PROJECT_DIR");
+        facts::artifact_folder(project, self.policy.output_dir.as_deref()?)
     }
 
-    /// Whether some value wants to know what has been deployed: then GitLab is asked before templates run.
-    pub fn mentions_changes(&self) -> bool {
-        declared()
-            .filter(|variable| !variable.is_secret())
-            .filter_map(|variable| self.environment.find(variable.name, true).ok()?)
-            .any(|found| {
-                let mut expressions = found.value.split("{{").skip(1);
-                expressions.any(|rest| rest.split("}}").next().is_some_and(|inside| inside.contains("changes")))
-            })
+    /// The variables that templates may read beside those that are open to all.
+    pub fn open(&self) -> &[String] {
+        match &self.policy.template_env {
+            Some(List(names)) => names,
+            None => &[],
+        }
     }
 
-    /// The reader for `target`'s variables.
-    pub fn reader(&self, target: &Target) -> Reader<'_> {
-        Reader {
+    /// The event in the making.
+    pub fn resolver(&self) -> Resolver<'a> {
+        Resolver::new(self.environment, self.open(), &declared(), SystemTime::now())
+    }
+
+    /// The variables of `target`'s destination.
+    pub fn find(&self, target: &Target) -> Unrendered {
+        let reader = Reader {
             environment: self.environment,
-            scope: Some(&self.context),
             official_names: target.is_named,
             allow_http: self.network.allows_http(),
-        }
+            literals: &self.literals,
+        };
+        reader.find(target.destination.variables())
     }
 
     /// What to send to: what was named, else `NOTIFY_DESTINATIONS`, else every destination with credentials.
@@ -195,58 +235,44 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// Every variable that is declared anywhere.
-pub fn declared() -> impl Iterator<Item = &'static Variable> {
-    let own = [
-        EventVariables::VARIABLES,
-        Policy::VARIABLES,
-        Network::VARIABLES,
-        api::Settings::VARIABLES,
-    ];
-    let of_destinations = destinations::ALL
-        .iter()
-        .flat_map(|destination| destination.variables.iter().copied());
-    own.into_iter().chain(of_destinations).flatten()
+/// The HTTP clients: GitLab's own trusts GitLab's root too.
+pub struct Clients {
+    services: Client,
+    gitlab: Client,
 }
 
-/// What hides every credential that the environment holds: the declared ones, however they are given, and whatever
-/// else is called a token, a password or the like.
-pub fn redactor(environment: &Environment) -> Redactor {
-    let redactor = Redactor::default();
-    for variable in declared().filter(|variable| variable.is_secret()) {
-        for name in std::iter::once(variable.name).chain(variable.official) {
-            if let Ok(Some(found)) = environment.find(name, true) {
-                redactor.hide(&found.value);
-                // A whole header line: its value alone is the credential.
-                if let Some((_, value)) = found.value.split_once(':').filter(|_| name.ends_with("_HEADER")) {
-                    redactor.hide(value);
-                    hide_basic(&redactor, value);
-                }
-            }
-        }
+impl Clients {
+    /// The clients that `setup` asks for.
+    ///
+    /// # Errors
+    /// Roots or proxies that can't be used.
+    pub fn new(setup: &Setup) -> Result<Self, Vec<Problem>> {
+        let attempt = setup.policy.attempt_timeout.0;
+        let of_gitlab = setup.environment.predefined("CI_SERVER_TLS_CA_FILE");
+        let services = Client::new(&setup.network, attempt, None)?;
+        let gitlab = match of_gitlab {
+            // A root that can't be read is no reason not to try without: it is GitLab's variable, not the user's.
+            Some(_) => Client::new(&setup.network, attempt, of_gitlab).unwrap_or_else(|_| services.clone()),
+            None => services.clone(),
+        };
+        Ok(Self { services, gitlab })
     }
-    for (name, value) in environment.all() {
-        let is_declared = declared().any(|variable| variable.is_secret() && variable.name == name);
-        let is_foreign = context::is_credential(name)
-            && value.len() >= SHORTEST_FOREIGN_SECRET
-            && !context::is_public(environment, value);
-        if (is_declared || is_foreign) && environment::reference(value).is_none() {
-            redactor.hide(value);
-        }
-    }
-    redactor
-}
 
-/// Hides what `Basic` credentials say once they are decoded: a server may name the user, or quote the password.
-fn hide_basic(redactor: &Redactor, header: &str) {
-    let Some(encoded) = header.trim().strip_prefix("Basic ") else {
-        return;
-    };
-    let Ok(decoded) = environment::pasted("", &format!("{}{encoded}", environment::BASE64_PREFIX)) else {
-        return;
-    };
-    redactor.hide(&decoded);
-    if let Some((_, password)) = decoded.split_once(':') {
-        redactor.hide(password);
+    /// What delivers to the services.
+    pub fn to_services<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
+        Courier {
+            client: &self.services,
+            console,
+            limits,
+        }
+    }
+
+    /// What asks GitLab: within half of the time, so that a GitLab that hangs holds up no event.
+    pub fn to_gitlab<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
+        Courier {
+            client: &self.gitlab,
+            console,
+            limits: limits.of_questions(),
+        }
     }
 }

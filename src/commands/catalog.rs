@@ -3,116 +3,41 @@
 
 use serde_json::{Map, Value, json};
 
+use super::setup::delivery_variables;
 use crate::{
-    destinations::{self, Destination},
-    event::EventVariables,
-    gitlab::api,
+    destinations::{self, Destination, HiddenJob},
+    event::variables::EventVariables,
     report::class::exit_codes,
-    settings::{Network, Policy},
-    variables::{Default, Group, Kind, Variable},
+    variables::{Default, Group as _, Kind, Variable},
 };
 
-/// A file that pipelines include, and what it brings.
-struct Component {
-    name: &'static str,
-    description: &'static str,
-    hidden_jobs: &'static [HiddenJob],
-}
-
-/// A job to extend.
-struct HiddenJob {
-    name: &'static str,
-    /// What it gives the program as arguments; none for a job that reports nothing.
-    arguments: Option<&'static str>,
-    description: &'static str,
-}
-
-const fn job(name: &'static str, arguments: &'static str, description: &'static str) -> HiddenJob {
-    HiddenJob {
-        name,
-        arguments: Some(arguments),
-        description,
-    }
-}
-
-const COMPONENTS: &[Component] = &[
-    Component {
-        name: "notify-event",
-        description: "Hidden jobs, one for each thing to report; extend one and set variables.",
-        hidden_jobs: &[
-            job(
-                ".notify-event",
-                "",
-                "Reports to NOTIFY_DESTINATIONS, else to every destination whose credentials are set.",
-            ),
-            job(".rely-notify", "rely", "Creates or updates an entity in Rely.io."),
-            job(
-                ".cto-notify-event",
-                "cto",
-                "Sends an event to CTO.ai; reads the official template's variables too.",
-            ),
-            job(
-                ".direktiv-sync",
-                "direktiv:sync",
-                "Has Direktiv pull a mirrored namespace or directory.",
-            ),
-            job(".direktiv-execute", "direktiv:execute", "Starts a Direktiv workflow."),
-            job(
-                ".direktiv-broadcast",
-                "direktiv:broadcast",
-                "Sends a CloudEvent to a Direktiv namespace.",
-            ),
-            job(
-                ".aviator-release",
-                "aviator:release",
-                "Cuts a release candidate in Aviator.",
-            ),
-            job(
-                ".aviator-deployment",
-                "aviator:deployment",
-                "Has Aviator start a deployment.",
-            ),
-            job(
-                ".aviator-status",
-                "aviator:status",
-                "Reports a deployment's status to Aviator.",
-            ),
-            job(
-                ".aviator-rollback",
-                "aviator:rollback",
-                "Has Aviator roll an environment back.",
-            ),
-            job(".port-entity", "port:upsert", "Creates or updates an entity in Port."),
-            job(".port-get", "port:get", "Reads an entity from Port, for later jobs."),
-            job(
-                ".port-search",
-                "port:search",
-                "Searches Port's entities, for later jobs.",
-            ),
-            job(".port-delete", "port:delete", "Deletes an entity from Port."),
-            job(
-                ".port-run",
-                "port:run-update",
-                "Reports the progress of a Port action run.",
-            ),
-            HiddenJob {
-                name: ".notify-replay",
-                arguments: Some("replay \"${NOTIFY_OUTPUT_DIR:-.notify-event}/undelivered\""),
-                description: "Delivers what an earlier job could not.",
-            },
-            HiddenJob {
-                name: ".notify-binary",
-                arguments: None,
-                description: "Hands the program to later jobs as an artifact, for their after_script.",
-            },
-        ],
+/// The jobs of the component `notify-event` that are no destination's own: before the destinations' jobs, and behind.
+const BEFORE: &[CommonJob] = &[CommonJob {
+    name: "notify-event",
+    runs: Some("notify-event"),
+    description: "Reports to NOTIFY_DESTINATIONS, else to every destination whose credentials are set.",
+}];
+const BEHIND: &[CommonJob] = &[
+    CommonJob {
+        name: "notify-replay",
+        runs: Some("notify-event replay \"${NOTIFY_OUTPUT_DIR:-.notify-event}/undelivered\""),
+        description: "Delivers what an earlier job could not.",
     },
-    Component {
-        name: "deployment-lifecycle",
-        description: "Reports a deploy job's whole life to the listed destinations.",
-        hidden_jobs: &[],
+    CommonJob {
+        name: "notify-binary",
+        runs: None,
+        description: "Hands the program to later jobs as an artifact, for their after_script.",
     },
 ];
+
+/// A hidden job that is no destination's own.
+struct CommonJob {
+    /// Its name behind the dot.
+    name: &'static str,
+    /// Its script; none for a job that reports nothing.
+    runs: Option<&'static str>,
+    description: &'static str,
+}
 
 /// The text of `catalog.yml`.
 pub fn yaml() -> String {
@@ -127,7 +52,18 @@ fn catalog() -> Value {
         "name": env!("CARGO_PKG_NAME"),
         "version": env!("CARGO_PKG_VERSION"),
         "description": env!("CARGO_PKG_DESCRIPTION"),
-        "components": COMPONENTS.iter().map(component).collect::<Value>(),
+        "components": [
+            component(
+                "notify-event",
+                "Hidden jobs, one for each thing to report; extend one and set variables.",
+                &hidden_jobs(),
+            ),
+            component(
+                "deployment-lifecycle",
+                "Reports a deploy job's whole life to the listed destinations.",
+                &Value::Array(Vec::new()),
+            ),
+        ],
         "destinations": destinations::ALL.iter().map(|destination| described(destination)).collect::<Value>(),
         "event": { "variables": variables(EventVariables::VARIABLES) },
         "delivery": { "variables": variables(delivery_variables()) },
@@ -137,24 +73,33 @@ fn catalog() -> Value {
     })
 }
 
-/// What every run reads, whatever it sends.
-fn delivery_variables() -> impl Iterator<Item = &'static Variable> {
-    [Policy::VARIABLES, Network::VARIABLES, api::Settings::VARIABLES]
-        .into_iter()
-        .flatten()
+fn component(name: &str, description: &str, hidden_jobs: &Value) -> Value {
+    json!({
+        "name": name,
+        "file": format!("templates/{name}.yml"),
+        "description": description,
+        "hidden-jobs": hidden_jobs,
+    })
 }
 
-fn component(component: &Component) -> Value {
-    json!({
-        "name": component.name,
-        "file": format!("templates/{}.yml", component.name),
-        "description": component.description,
-        "hidden-jobs": component.hidden_jobs.iter().map(|job| json!({
-            "name": job.name,
-            "runs": job.arguments.map(|arguments| format!("notify-event {arguments}").trim_end().to_owned()),
+/// The hidden jobs of the component `notify-event`, in the order of the template.
+fn hidden_jobs() -> Value {
+    let common =
+        |job: &CommonJob| json!({ "name": format!(".{}", job.name), "runs": job.runs, "description": job.description });
+    let own = |job: &HiddenJob| {
+        json!({
+            "name": format!(".{}", job.name),
+            "runs": format!("notify-event {}", job.arguments),
             "description": job.description,
-        })).collect::<Value>(),
-    })
+        })
+    };
+    let of_destinations = destinations::ALL.iter().flat_map(|destination| destination.hidden_jobs);
+    BEFORE
+        .iter()
+        .map(common)
+        .chain(of_destinations.map(own))
+        .chain(BEHIND.iter().map(common))
+        .collect()
 }
 
 fn described(destination: &Destination) -> Value {
@@ -167,7 +112,7 @@ fn described(destination: &Destination) -> Value {
             "default": place == 0,
             "description": operation.description,
         })).collect::<Value>(),
-        "variables": variables(destination.variables.iter().copied().flatten()),
+        "variables": variables(destination.variables()),
     })
 }
 
@@ -265,7 +210,7 @@ mod tests {
                 destination.name,
                 operations.join("\n")
             );
-            text += &table(destination.variables.iter().copied().flatten());
+            text += &table(destination.variables());
         }
         text += "\n#### The event\n\n";
         text += &table(EventVariables::VARIABLES);
@@ -337,7 +282,10 @@ mod tests {
 
     #[test]
     fn every_variable_is_declared_once() {
-        let mut names: Vec<&str> = crate::setup::declared().map(|variable| variable.name).collect();
+        let mut names: Vec<&str> = crate::commands::setup::declared()
+            .into_iter()
+            .map(|variable| variable.name)
+            .collect();
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -346,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_description_is_a_sentence() {
-        for variable in crate::setup::declared() {
+        for variable in crate::commands::setup::declared().into_iter() {
             assert!(variable.description.ends_with('.'), "{}", variable.name);
         }
     }

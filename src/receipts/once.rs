@@ -1,17 +1,25 @@
 //! Exactly once, for operations that add or trigger something: a job that is run again sends only what its earlier
 //! attempts did not deliver. They tell by their receipts, which are artifacts, and by how they ended.
 
-use serde_json::Value;
-
-use super::outcome::{Job, Status};
-use crate::{destinations::Target, event::Event, report::class::Class, secret::Redactor, settings::OnError, time};
+use super::receipt::{Entry, Receipt};
+use crate::{
+    delivery::result::DeliveryResult,
+    destinations::Target,
+    event::Event,
+    gitlab::job::{Job, Status},
+    redaction::Redactor,
+    report::class::Class,
+    settings::OnError,
+    time,
+};
 
 /// An earlier attempt of this job, and its receipt if it left one.
+#[derive(Debug, Clone)]
 pub struct Attempt {
     /// The job.
     pub job: Job,
-    /// Its `receipt.json`.
-    pub receipt: Option<Value>,
+    /// Its receipt.
+    pub receipt: Option<Receipt>,
 }
 
 /// What the earlier attempts mean for one delivery.
@@ -40,16 +48,16 @@ pub fn decide(
         match receipt {
             Some(receipt) => {
                 for entry in entries(receipt, target, event, redactor) {
-                    if entry["class"] == Class::Sent.word() {
+                    if entry.class == Class::Sent {
                         return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
                     }
-                    if entry["class"] == Class::Unavailable.word() && entry["accepted"] == true {
+                    if entry.class == Class::Unavailable && entry.accepted {
                         return Decision::Skip(format!(
                             "job {}, an earlier attempt, has sent it and it was accepted; how it ended was not seen",
                             job.id
                         ));
                     }
-                    if entry["ambiguous"] == true {
+                    if entry.ambiguous {
                         lost.push(job.id.to_string());
                     }
                 }
@@ -93,47 +101,39 @@ pub fn decide(
 }
 
 /// The variables of which earlier attempts left nothing to do, although the rest failed.
-pub fn done(attempts: &[Attempt], target: &Target, event: &Event, redactor: &Redactor) -> Vec<&'static str> {
+pub fn completed(attempts: &[Attempt], target: &Target, event: &Event, redactor: &Redactor) -> Vec<&'static str> {
     let receipts = attempts.iter().filter_map(|attempt| attempt.receipt.as_ref());
-    let entries = receipts.flat_map(|receipt| entries(receipt, target, event, redactor));
-    let lists = entries.filter_map(|entry| entry["done"].as_array());
-    let names: Vec<&Value> = lists.flatten().collect();
-    let declared = target.destination.variables.iter().copied().flatten();
+    let names: Vec<&String> = receipts
+        .flat_map(|receipt| entries(receipt, target, event, redactor))
+        .flat_map(|entry| &entry.completed)
+        .collect();
+    let declared = target.destination.variables().map(|variable| variable.name);
     declared
-        .map(|variable| variable.name)
-        .filter(|name| names.iter().any(|done| *done == name))
+        .filter(|name| names.iter().any(|completed| completed == name))
         .collect()
 }
 
 /// What a receipt says of this very event and this very operation. Receipts are written with secrets hidden, so what is
 /// compared with them is hidden too.
 fn entries<'a>(
-    receipt: &'a Value,
+    receipt: &'a Receipt,
     target: &Target,
     event: &Event,
     redactor: &Redactor,
-) -> impl Iterator<Item = &'a Value> {
-    let hidden = |text: Option<&str>| redactor.json(&text.into());
-    let (id, name, action) = (
-        hidden(event.known_id()),
-        hidden(Some(&event.name)),
-        hidden(event.known_action()),
-    );
-    let occasion = redactor.json(&event.occasion());
-    // Those of the job's last run, and of the runs before it.
-    let lists = [&receipt["destinations"], &receipt["earlier"]];
-    lists
-        .into_iter()
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter(move |entry| {
-            entry["destination"] == target.destination.name
-                && entry["operation"] == target.operation.name
-                && entry["event_id"] == id
-                && entry["event_name"] == name
-                && entry["action"] == action
-                && (event.action_is_given() || entry["occasion"] == occasion)
-        })
+) -> impl Iterator<Item = &'a Entry> {
+    let hidden = |text: Option<String>| text.map(|text| redactor.text(&text));
+    let nothing = DeliveryResult::unsent(Class::Skipped, "", None);
+    let mut ours = Entry::new(target, Some(event), &nothing);
+    ours.event_id = hidden(ours.event_id);
+    ours.event_name = hidden(ours.event_name);
+    ours.action = hidden(ours.action);
+    if let Some(run) = &mut ours.deploy_run {
+        run.started_at = hidden(run.started_at.take());
+        run.job_url = hidden(run.job_url.take());
+    }
+    let is_given = event.action_is_given();
+    let is_same = move |entry: &&Entry| entry.is_about(&ours) && (is_given || entry.deploy_run == ours.deploy_run);
+    receipt.entries().filter(is_same)
 }
 
 /// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
@@ -143,7 +143,7 @@ fn is_same_truth(attempt: &Job, event: &Event) -> Option<bool> {
         return Some(true);
     }
     let started = attempt.started_at.as_deref().and_then(time::parse)?;
-    let ended = event.finished_at.as_deref().and_then(time::parse)?;
+    let ended = event.job.finished_at.as_deref().and_then(time::parse)?;
     Some(ended <= started)
 }
 
@@ -160,7 +160,7 @@ mod tests {
         .unwrap()
     }
 
-    fn attempt(id: u64, status: &str, receipt: Option<Value>) -> Attempt {
+    fn attempt(id: u64, status: &str, receipt: Option<Receipt>) -> Attempt {
         let job = json!({"id": id, "name": "notify", "status": status, "started_at": "2025-03-01T10:05:00.000Z"});
         Attempt {
             job: Job::from_json(&job).unwrap(),
@@ -168,18 +168,18 @@ mod tests {
         }
     }
 
-    fn receipt(class: &str, action: &str) -> Value {
-        json!({"destinations": [{
+    fn receipt(class: &str, action: &str) -> Receipt {
+        let json = json!({"destinations": [{
             "destination": "cto", "operation": "event", "class": class, "event_id": "shop-1",
             "event_name": "deployment", "action": action,
-        }]})
+        }]});
+        Receipt::from_json(&json).unwrap()
     }
 
-    fn occasion(event: &Event) -> Value {
-        json!({"destinations": [{
-            "destination": "cto", "operation": "event", "class": "sent", "event_id": "shop-1",
-            "event_name": "deployment", "action": event.known_action(), "occasion": event.occasion(),
-        }]})
+    fn sent(event: &Event) -> Receipt {
+        let mut receipt = receipt("sent", event.known_action().unwrap());
+        receipt.destinations[0].deploy_run = Some(event.deploy_run());
+        receipt
     }
 
     fn decision(attempts: &[Attempt], event: &Event) -> Decision {
@@ -220,15 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn a_second_run_of_the_deploy_job_is_another_occasion() {
+    fn a_second_run_of_the_deploy_job_is_another_run() {
         let first = event("failure", FOUND, None);
         let mut second = event("failure", FOUND, None);
-        let sent = [attempt(1, "success", Some(occasion(&first)))];
+        let sent = [attempt(1, "success", Some(sent(&first)))];
         assert!(matches!(decision(&sent, &first), Decision::Skip(_)));
-        second.attempt = 2;
+        second.job.attempt = 2;
         assert_eq!(decision(&sent, &second), Decision::Send);
         let mut given = event("failure", GIVEN, None);
-        given.attempt = 2;
+        given.job.attempt = 2;
         assert!(
             matches!(decision(&sent, &given), Decision::Skip(_)),
             "what is given is the same however often the job ran"

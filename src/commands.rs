@@ -1,0 +1,9 @@
+//! What the program can be asked to do: one file a command, and the runner that those share which send requests.
+
+pub mod catalog;
+pub mod check;
+pub mod explain;
+pub mod replay;
+pub mod runner;
+pub mod send;
+pub mod setup;

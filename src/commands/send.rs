@@ -1,0 +1,275 @@
+//! `send`, and its dry run: the event goes to every target.
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    runner::{self, CANT_KNOW, Delivery, Runner},
+    setup::Setup,
+};
+use crate::{
+    cli,
+    delivery::{curl, plan::Plan},
+    destinations::Target,
+    environment::Environment,
+    event::Event,
+    facts::{self, Asker, Facts},
+    needs::{Needs, Part, needs},
+    problem::Unmade,
+    receipts::once::{self, Decision},
+    report::class::{self, Class},
+    variables::{Unrendered, Values},
+};
+
+/// Sends the event, or prints what would be sent, and returns the exit code.
+///
+/// # Errors
+/// What no user can mend: standard output is closed, the clock or the runtime fails.
+pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+    match Setup::read(environment) {
+        Ok(setup) => runner::block_on(run(&setup, named, dry_run))?,
+        Err(unusable) => Ok(runner::give_up(&unusable, "nothing was sent")),
+    }
+}
+
+async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+    let console = &setup.console;
+    let dry_run = dry_run || setup.policy.dry_run.0;
+    let (targets, mut problems) = setup.targets(named);
+    let names_are_wrong = !problems.is_empty();
+    let reads: Vec<Target> = targets
+        .iter()
+        .filter(|target| target.operation.is_read)
+        .copied()
+        .collect();
+    let (runner, of_runner) = Runner::new(setup, &reads, !dry_run);
+    let can_send = of_runner.is_empty();
+    problems.extend(of_runner);
+    for line in runner.folder.iter().flat_map(|folder| folder.forget_other_jobs()) {
+        console.info(&format!("  {line}"));
+    }
+    let asked = if can_send { targets.as_slice() } else { &[] };
+    let prepared = prepare(&runner, asked, dry_run).await;
+    let event = match &prepared.event {
+        Ok(event) => Some(event),
+        Err(Unmade::Wrong(of_event)) => {
+            problems.extend(of_event.clone());
+            None
+        }
+        Err(Unmade::Nothing(_)) => None,
+    };
+    let summary = event.map_or("no event".to_owned(), Event::summary);
+    console.info(&format!("{}: {summary}", cli::version()));
+    if let Some(hint) = event.and_then(runner::misspelled) {
+        console.line(&hint);
+    }
+    runner::complain(console, &problems);
+    // What is wrong with the event or the folder keeps every target from being sent to; if all are optional, so is that.
+    let is_all_optional = !targets.is_empty() && targets.iter().all(|target| target.is_optional) && !names_are_wrong;
+    let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
+    if is_all_optional {
+        classes.clear();
+    }
+    let deliveries = prepared.deliveries(setup);
+    if dry_run {
+        return show(setup, deliveries, classes);
+    }
+    let ended = runner
+        .deliver(deliveries, &|_, ended| runner::report(console, ended))
+        .await?;
+    classes.extend(runner::of_required(&ended));
+    let worst = class::worst(classes);
+    runner.leave(event, &ended, class::exit_code(worst, setup.policy.on_error));
+    runner.keep_undelivered(&ended);
+    Ok(runner::conclude(
+        console,
+        setup.policy.on_error,
+        worst,
+        &runner::tally(&ended),
+    ))
+}
+
+/// The event, and what every target makes of it.
+struct Prepared {
+    event: Result<Event, Unmade>,
+    facts: Facts,
+    targets: Vec<(Target, Values)>,
+}
+
+/// Finds out what the targets need, asks for it, and makes the event and everybody's values: each once. A dry run asks
+/// what a run would ask; outside GitLab, where nobody can be asked, it leaves the action open.
+async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prepared {
+    let setup = runner.setup;
+    let mut resolver = setup.resolver();
+    let found: Vec<(Target, Unrendered)> = targets.iter().map(|target| (*target, setup.find(target))).collect();
+    let needs = {
+        let is_unknown = resolver.needs_outcome();
+        of_targets(
+            &found,
+            resolver.mentioned(),
+            setup,
+            is_unknown,
+            resolver.is_after_script(),
+        )
+    };
+    let gitlab = setup.gitlab_api();
+    if dry_run && gitlab.is_err() {
+        resolver.leave_action_open();
+    }
+    let facts = match &runner.clients {
+        Some(clients) => {
+            let courier = clients.to_gitlab(&setup.console, runner.limits);
+            let asker = Asker {
+                gitlab: &gitlab,
+                courier: &courier,
+            };
+            facts::fetch(&asker, &mut resolver, needs, setup.receipts_folder().as_deref()).await
+        }
+        None => Facts::default(),
+    };
+    tell_changes(setup, &facts);
+    let (event, names) = resolver.finish();
+    let targets = found
+        .into_iter()
+        .map(|(target, found)| (target, found.render(&names)))
+        .collect();
+    Prepared { event, facts, targets }
+}
+
+/// What a run needs for these targets.
+pub fn of_targets<'a>(
+    targets: &'a [(Target, Unrendered)],
+    of_event: impl Iterator<Item = &'a str>,
+    setup: &Setup,
+    is_unknown: bool,
+    is_after_script: bool,
+) -> Needs {
+    let part =
+        |(target, found): &'a (Target, Unrendered)| Part::new(target, |name| found.is_given(name), found.names());
+    let parts: Vec<Part> = targets.iter().map(part).collect();
+    needs(
+        &parts,
+        of_event,
+        setup.policy.only.is_some(),
+        is_unknown,
+        is_after_script,
+    )
+}
+
+/// Says what of `changes` can't be had, where somebody wants it.
+fn tell_changes(setup: &Setup, facts: &Facts) {
+    let line = match &facts.changes {
+        Some(Err(why)) => format!("changes.* are absent: {why}"),
+        Some(Ok(changes)) if changes["count"].is_null() => {
+            "changes.count and changes.merge_requests are absent: GitLab \
+             has no deployment of this pipeline to the environment, or does not show what it brought"
+                .to_owned()
+        }
+        _ => return,
+    };
+    setup.console.info(&format!("  {:<18} {line}", "GitLab"));
+}
+
+impl Prepared {
+    /// A plan for every target. Where an operation adds or triggers something, what earlier attempts of this job have
+    /// delivered is left out.
+    fn deliveries(&self, setup: &Setup) -> Vec<Delivery<'_>> {
+        let event = match &self.event {
+            Ok(event) => event,
+            // What is wrong with the event is told once, and not again for every target.
+            Err(Unmade::Wrong(_)) => return Vec::new(),
+            Err(why @ Unmade::Nothing(_)) => {
+                let skip = |(target, values): &(Target, Values)| Delivery {
+                    target: *target,
+                    event: None,
+                    values: values.clone(),
+                    plan: Err(why.clone()),
+                    heading: None,
+                };
+                return self.targets.iter().map(skip).collect();
+            }
+        };
+        let deliveries: Vec<Delivery> = self
+            .targets
+            .iter()
+            .map(|(target, values)| Delivery {
+                target: *target,
+                event: Some(event),
+                values: values.clone(),
+                plan: self.plan(setup, target, event, values),
+                heading: None,
+            })
+            .collect();
+        let is_concerned =
+            |one: &Delivery| one.target.operation.is_once && one.plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
+        if let Some(Err(why)) = &self.facts.attempts
+            && deliveries.iter().any(is_concerned)
+        {
+            setup.console.info(&format!("  {:<18} {CANT_KNOW}: {why}", "GitLab"));
+        }
+        deliveries
+    }
+
+    fn plan(&self, setup: &Setup, target: &Target, event: &Event, values: &Values) -> Result<Plan, Unmade> {
+        let attempts = match &self.facts.attempts {
+            Some(Ok(attempts)) if target.operation.is_once => attempts.as_slice(),
+            _ => return runner::plan(setup, target, event, values, false),
+        };
+        let redactor = setup.console.redactor();
+        let note = match once::decide(attempts, target, event, setup.policy.on_error, redactor) {
+            Decision::Skip(why) => return Ok(Plan::skip(why)),
+            Decision::SendUnsure(why) => Some(why),
+            Decision::Send => None,
+        };
+        let completed = once::completed(attempts, target, event, redactor);
+        let rest = values.clone().without(&completed);
+        let mut plan = runner::plan(setup, target, event, &rest, false)?;
+        if plan.skip.is_none() {
+            plan.notes.extend(note);
+            plan.completed = completed;
+        }
+        Ok(plan)
+    }
+}
+
+/// Prints what would be sent.
+fn show(setup: &Setup, deliveries: Vec<Delivery>, mut classes: Vec<Class>) -> Result<u8> {
+    let console = &setup.console;
+    let mut logged_in: Vec<&str> = Vec::new();
+    for Delivery { target, plan, .. } in deliveries {
+        let label = target.label();
+        match plan {
+            Ok(plan) => {
+                for note in &plan.notes {
+                    console.info(&format!("  {label:<18} {note}"));
+                }
+                if let Some(reason) = &plan.skip {
+                    console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word()));
+                } else {
+                    let is_first = !logged_in.contains(&target.destination.name);
+                    console
+                        .output(&curl::render(&label, &plan, is_first))
+                        .context("standard output can't be written to")?;
+                    logged_in.push(target.destination.name);
+                }
+            }
+            Err(Unmade::Nothing(reason)) => {
+                console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word()));
+            }
+            Err(Unmade::Wrong(problems)) => {
+                for problem in problems {
+                    console.line(&format!("  {label:<18} {}: {problem}", Class::Misconfigured.word()));
+                }
+                if !target.is_optional {
+                    classes.push(Class::Misconfigured);
+                }
+            }
+        }
+    }
+    let worst = class::worst(classes);
+    Ok(runner::conclude(
+        console,
+        setup.policy.on_error,
+        worst,
+        "dry run, nothing was sent",
+    ))
+}

@@ -1,0 +1,56 @@
+//! How a delivery ended: plain data for reports and receipts.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::report::class::Class;
+
+/// How a plan ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryResult {
+    /// Result class.
+    pub class: Class,
+    /// Why, where it was not sent; what else there is to say, where it was.
+    pub detail: Option<String>,
+    /// What the service knows it by.
+    pub identifier: Option<String>,
+    /// HTTP status of the last reply.
+    pub status: Option<u16>,
+    /// Attempts at the request that decided.
+    pub attempts: u32,
+    /// Time from the first attempt to the end.
+    pub elapsed: Duration,
+    /// What the service calls the last request.
+    pub request_id: Option<String>,
+    /// What was read.
+    pub json: Option<Value>,
+    /// Whether the service has accepted it, and only its end is not known.
+    pub is_accepted: bool,
+    /// Whether it may have been processed although it failed.
+    pub is_ambiguous: bool,
+    /// Variables of which nothing is left to do, although the rest failed.
+    pub completed: Vec<&'static str>,
+    /// Values that a replay has to find in these variables, see [`Plan::found`](super::plan::Plan::found).
+    pub found: Vec<(&'static str, String)>,
+}
+
+impl DeliveryResult {
+    /// The result of sending nothing.
+    pub fn unsent(class: Class, detail: impl Into<String>, identifier: Option<String>) -> Self {
+        Self {
+            class,
+            detail: Some(detail.into()),
+            identifier,
+            status: None,
+            attempts: 0,
+            elapsed: Duration::ZERO,
+            request_id: None,
+            json: None,
+            is_accepted: false,
+            is_ambiguous: false,
+            completed: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,750 @@
+//! Makes the event: of its variables, of GitLab's, and of what GitLab was asked. Its fields may refer to each other, so
+//! they are made in the order that their templates ask for, each once.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Action, ActionSource, DeployJob, Event, SCHEMA_VERSION,
+    scope::{Fact, Names, fact_of, fields_of},
+    variables::EventVariables,
+};
+use crate::{
+    environment::Environment,
+    gitlab::{outcome::Outcome, pipeline, slug},
+    problem::{Problem, Unmade},
+    text::plain,
+    time::{self, timestamp},
+    variables::{Default, Group as _, Reader, Unrendered, Variable, parse_json},
+};
+
+/// What a field has come to.
+type Field = Result<Option<Value>, Unmade>;
+
+/// What the action has come to: the action or why there is none, how that is known, and the word as it was given.
+struct Found {
+    action: Result<Action, Unmade>,
+    source: ActionSource,
+    word: Option<String>,
+    /// Whether `EVENT_ACTION` itself can't be read, rather than that nothing tells what happened.
+    is_unreadable: bool,
+}
+
+/// The event in the making.
+pub struct Resolver<'a> {
+    environment: &'a Environment,
+    now: SystemTime,
+    sources: Unrendered,
+    names: Names,
+    outcome: Option<Outcome>,
+    is_action_open: bool,
+    /// The word in `EVENT_ACTION`, once it was read: none where it is not set, or `auto`.
+    given: Option<Result<Option<String>, Unmade>>,
+    action: Option<Found>,
+    fields: BTreeMap<&'static str, Field>,
+}
+
+impl<'a> Resolver<'a> {
+    /// The event of `environment` at the time `now`. `open` are the words of `NOTIFY_TEMPLATE_ENV`, `declared` is every
+    /// variable that the program reads.
+    pub fn new(environment: &'a Environment, open: &[String], declared: &[&'static Variable], now: SystemTime) -> Self {
+        let literals = pipeline::written_by_people(environment);
+        let reader = Reader {
+            environment,
+            official_names: false,
+            allow_http: true,
+            literals: &literals,
+        };
+        let mut resolver = Self {
+            environment,
+            now,
+            sources: reader.find(EventVariables::VARIABLES),
+            names: Names::new(environment, open, declared),
+            outcome: None,
+            is_action_open: false,
+            given: None,
+            action: None,
+            fields: BTreeMap::new(),
+        };
+        resolver.names.set_field("schema_version", &SCHEMA_VERSION.into());
+        resolver.names.set_field("time", &resolver.time().into());
+        resolver.tell_job();
+        resolver
+    }
+
+    /// Whether this is the deploy job's own `after_script`.
+    pub fn is_after_script(&self) -> bool {
+        self.job_status().is_some()
+    }
+
+    /// When the event is reported, RFC 3339.
+    pub fn time(&self) -> String {
+        timestamp(self.now)
+    }
+
+    /// Everything that the event's own templates name.
+    pub fn mentioned(&self) -> impl Iterator<Item = &str> {
+        self.sources.names()
+    }
+
+    /// Whether only GitLab's jobs can tell the action: it is not set, and this is no `after_script`.
+    pub fn needs_outcome(&mut self) -> bool {
+        // A word that can't be read is told as a problem; GitLab is not asked for it.
+        self.job_status().is_none()
+            && (self.names_jobs("action") || self.given_action().is_ok_and(|word| word.is_none()))
+    }
+
+    /// Whether the environment's name is made from what GitLab's jobs tell, so that it is not known before.
+    pub fn environment_needs_jobs(&mut self) -> bool {
+        self.names_jobs("environment") || (self.made_from("environment").contains(&"action") && self.needs_outcome())
+    }
+
+    /// Whether a field is made, directly or by way of others, from something that GitLab's jobs tell.
+    fn names_jobs(&self, field: &'static str) -> bool {
+        let mut fields = self.made_from(field).into_iter().filter_map(declared);
+        fields.any(|variable| {
+            let mut names = self.sources.names_of(variable.name);
+            names.any(|name| fact_of(name) == Some(Fact::Jobs))
+        })
+    }
+
+    /// The fields that a field is made from, itself included.
+    fn made_from(&self, field: &'static str) -> Vec<&'static str> {
+        let mut open = vec![field];
+        let mut seen = Vec::new();
+        while let Some(field) = open.pop() {
+            if let Some(variable) = declared(field).filter(|_| !seen.contains(&field)) {
+                seen.push(field);
+                open.extend(self.sources.names_of(variable.name).flat_map(fields_of));
+            }
+        }
+        seen
+    }
+
+    /// Takes in what became of the jobs.
+    pub fn set_outcome(&mut self, outcome: Outcome) {
+        self.names.set_outcome(&outcome);
+        self.outcome = Some(outcome);
+        self.tell_job();
+    }
+
+    /// Takes in what was deployed, or why that can't be had.
+    pub fn set_changes(&mut self, changes: &Result<Value, String>) {
+        self.names.set_changes(changes);
+    }
+
+    /// Leaves the action open where it is not known: the request is only shown, or tried.
+    pub fn leave_action_open(&mut self) {
+        self.is_action_open = true;
+    }
+
+    /// The event's environment.
+    pub fn environment(&mut self) -> Option<String> {
+        self.text("environment")
+    }
+
+    /// What each of the event's variables has come to, by their names, as far as it can be had.
+    pub fn texts(&mut self) -> BTreeMap<&'static str, String> {
+        let of_one = |variable: &'static Variable| Some((variable.name, self.text(variable.field)?));
+        EventVariables::VARIABLES.iter().filter_map(of_one).collect()
+    }
+
+    /// The event, and the names for everything that is made from it.
+    ///
+    /// # Errors
+    /// In place of the event: every variable of it that is set and can't be used.
+    pub fn finish(mut self) -> (Result<Event, Unmade>, Names) {
+        let mut reasons: Vec<Unmade> = Vec::new();
+        for variable in EventVariables::VARIABLES {
+            if let Err(why) = self.field(variable.field, &mut Vec::new())
+                && !reasons.contains(&why)
+            {
+                reasons.push(why);
+            }
+        }
+        let event = match Unmade::all(reasons) {
+            Some(why) => Err(why),
+            None => Ok(self.event()),
+        };
+        (event, self.names)
+    }
+
+    fn event(&mut self) -> Event {
+        let found = self.action.take().unwrap_or_else(|| self.found_out());
+        let properties = match self.fields.get("properties") {
+            Some(Ok(Some(Value::Object(members)))) => members.clone(),
+            _ => Map::new(),
+        };
+        let mut text = |field| self.text(field);
+        Event {
+            name: text("name").unwrap_or_default(),
+            id: text("id"),
+            title: text("title"),
+            repo: text("repo"),
+            branch: text("branch"),
+            commit: text("commit"),
+            environment: text("environment"),
+            image: text("image"),
+            version: text("version"),
+            url: text("url"),
+            user: text("user"),
+            properties,
+            action: found.action,
+            action_word: found.word,
+            action_source: found.source,
+            time: self.time(),
+            job: self.job(),
+        }
+    }
+
+    /// What became of the job that this is the `after_script` of, in GitLab's word. None: this is none.
+    fn job_status(&self) -> Option<&'a str> {
+        let status = self.environment.predefined("CI_JOB_STATUS")?;
+        (status != "running").then_some(status)
+    }
+
+    /// What is known of the deploy job: of its own `after_script`, else by GitLab's jobs.
+    fn job(&self) -> DeployJob {
+        if self.job_status().is_none() {
+            return match &self.outcome {
+                Some(Outcome::Happened(finding)) => finding.job.clone(),
+                _ => DeployJob::default(),
+            };
+        }
+        let predefined = |name: &str| self.environment.predefined(name).map(str::to_owned);
+        let started_at = predefined("CI_JOB_STARTED_AT");
+        let duration = started_at
+            .as_deref()
+            .and_then(time::parse)
+            .and_then(|start| self.now.duration_since(start).ok());
+        DeployJob {
+            name: predefined("CI_JOB_NAME"),
+            url: predefined("CI_JOB_URL"),
+            started_at,
+            finished_at: Some(self.time()),
+            duration: duration.map(|duration| duration.as_secs()),
+            started_by: predefined("GITLAB_USER_LOGIN"),
+            ..DeployJob::default()
+        }
+    }
+
+    /// Lets templates know of the deploy job.
+    fn tell_job(&mut self) {
+        let job = self.job();
+        for (field, value) in [
+            ("started_at", json!(job.started_at)),
+            ("finished_at", json!(job.finished_at)),
+            ("duration", json!(job.duration)),
+            ("queued", json!(job.queued)),
+            ("job", json!(job.name)),
+            ("job_url", json!(job.url)),
+            ("started_by", json!(job.started_by)),
+            ("attempt", json!(job.attempt)),
+        ] {
+            self.names.set_field(field, &value);
+        }
+    }
+
+    /// The word in `EVENT_ACTION`, if one is set and it is not `auto`.
+    fn given_action(&mut self) -> Result<Option<String>, Unmade> {
+        if self.given.is_none() {
+            let made = self.depend("action", &mut Vec::new());
+            let given = made.and_then(|()| self.sources.render_one("EVENT_ACTION", &self.names));
+            let word = given.map(|given| given.map(|given| given.value));
+            self.given = Some(word.map(|word| word.filter(|word| !word.eq_ignore_ascii_case("auto"))));
+        }
+        self.given.clone().unwrap_or(Ok(None))
+    }
+
+    /// Finds out what happened, and lets templates know.
+    fn action(&mut self) -> Result<(), Unmade> {
+        if self.action.is_none() {
+            let found = match self.given_action() {
+                Err(why) => Found {
+                    action: Err(why),
+                    source: ActionSource::Unknown,
+                    word: None,
+                    is_unreadable: true,
+                },
+                Ok(Some(word)) => Found {
+                    action: Ok(Action::from_word(&word)),
+                    source: ActionSource::Variable,
+                    word: Some(word),
+                    is_unreadable: false,
+                },
+                Ok(None) => self.found_out(),
+            };
+            self.names.set_field("action_source", &found.source.to_string().into());
+            match &found.action {
+                Ok(action) => self.names.set_field("action", &action.word().into()),
+                Err(why) => self.names.set_no_action(why),
+            }
+            self.action = Some(found);
+        }
+        match &self.action {
+            // That it is not known is no fault of the event: only destinations that need it care.
+            Some(Found {
+                action: Err(why),
+                is_unreadable: true,
+                ..
+            }) => Err(why.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What happened, where nobody has set it: by the job's own status in its `after_script`, else by GitLab's jobs.
+    fn found_out(&self) -> Found {
+        let found = |action, source| Found {
+            action,
+            source,
+            word: None,
+            is_unreadable: false,
+        };
+        let unknown = |why: &str| {
+            let message = format!("is auto, and {why}. Set it to one of {}", Action::WORDS.join(", "));
+            Err(Problem::new("EVENT_ACTION", message).into())
+        };
+        if let Some(status) = self.job_status() {
+            // The words are the runner's (docs/gitlab.md 12, 14).
+            let action = match status {
+                "success" => Ok(Action::Success),
+                "failed" | "timedout" | "terminated" => Ok(Action::Failure),
+                "canceled" => Ok(Action::Canceled),
+                other => unknown(&format!("CI_JOB_STATUS is `{other}`, which no version known here says")),
+            };
+            return found(action, ActionSource::JobStatus);
+        }
+        match &self.outcome {
+            Some(Outcome::Happened(finding)) => {
+                found(Ok(finding.action.clone()), ActionSource::Jobs(finding.why.clone()))
+            }
+            _ if self.is_action_open => found(Ok(Action::Open), ActionSource::Unknown),
+            Some(Outcome::Nothing(why)) => found(Err(Unmade::Nothing(why.clone())), ActionSource::Unknown),
+            Some(Outcome::Unknown(why)) => found(unknown(why), ActionSource::Unknown),
+            None => found(unknown("GitLab's jobs were not read"), ActionSource::Unknown),
+        }
+    }
+
+    /// Makes a field of the event, and lets templates know. `path` are the fields in the making.
+    fn field(&mut self, field: &'static str, path: &mut Vec<&'static str>) -> Field {
+        if field == "action" {
+            return self.action().map(|()| None);
+        }
+        if let Some(known) = self.fields.get(field) {
+            return known.clone();
+        }
+        let made = self.depend(field, path).and_then(|()| self.make(field));
+        if let Ok(Some(value)) = &made {
+            self.names.set_field(field, value);
+        }
+        self.fields.insert(field, made.clone());
+        made
+    }
+
+    /// Makes what `field` is made from.
+    fn depend(&mut self, field: &'static str, path: &mut Vec<&'static str>) -> Result<(), Unmade> {
+        let Some(variable) = declared(field) else { return Ok(()) };
+        path.push(field);
+        let mut needed: Vec<&'static str> = self.sources.names_of(variable.name).flat_map(fields_of).collect();
+        if !self.sources.is_given(variable.name) && matches!(field, "id" | "title") {
+            needed.push("environment");
+        }
+        let names_changes = |name: &str| fact_of(name) == Some(Fact::Changes);
+        if path.contains(&"environment") && self.sources.names_of(variable.name).any(names_changes) {
+            let what = "would be made from `changes`, which GitLab is asked for by the environment's own name";
+            path.pop();
+            return Err(Problem::new("EVENT_ENVIRONMENT", what).into());
+        }
+        let mut result = Ok(());
+        for other in needed {
+            if let Some(start) = path.iter().position(|making| *making == other) {
+                result = Err(circle(&path[start..]).into());
+                break;
+            }
+            result = self.field(other, path).map(drop);
+            if result.is_err() {
+                break;
+            }
+        }
+        path.pop();
+        result
+    }
+
+    fn make(&self, field: &str) -> Field {
+        let Some(variable) = declared(field) else {
+            return Ok(None);
+        };
+        match self.sources.render_one(variable.name, &self.names)? {
+            Some(found) if field == "properties" => match parse_json(&found.value) {
+                Ok(value) => Ok(Some(value)),
+                Err(message) => Err(Problem::new(variable.name, message).into()),
+            },
+            Some(found) => Ok(Some(found.value.into())),
+            None if field == "properties" => Ok(Some(json!({}))),
+            None => Ok(self.default(variable).map(Value::from)),
+        }
+    }
+
+    /// What stands in for a field that is not set.
+    fn default(&self, variable: &Variable) -> Option<String> {
+        let predefined = |name: &str| self.environment.predefined(name).map(str::to_owned);
+        match variable.field {
+            "id" => {
+                let project = predefined("CI_PROJECT_PATH_SLUG")
+                    .or_else(|| predefined("CI_PROJECT_PATH").map(|path| slug::path(&path)))?;
+                let pipeline = predefined("CI_PIPELINE_ID")?;
+                let environment = self.environment_slug().map(|slug| format!("-{slug}"));
+                Some(format!("{project}-{pipeline}{}", environment.unwrap_or_default()))
+            }
+            "title" => {
+                let environment = self.known("environment").map(|name| format!(" ({name})"));
+                Some(format!(
+                    "{} #{}{}",
+                    predefined("CI_PROJECT_PATH")?,
+                    predefined("CI_PIPELINE_ID")?,
+                    environment.unwrap_or_default()
+                ))
+            }
+            "branch" => predefined("CI_COMMIT_BRANCH")
+                .or_else(|| predefined("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME"))
+                .or_else(|| predefined("CI_COMMIT_REF_NAME")),
+            // The other defaults are one of GitLab's variables each, named by the declaration itself.
+            _ => match variable.default {
+                Default::Derived(name) => predefined(name),
+                _ => None,
+            },
+        }
+    }
+
+    /// The slug of the event's environment: GitLab's own where it gave one for this environment.
+    fn environment_slug(&self) -> Option<String> {
+        let name = self.known("environment")?;
+        let is_gitlabs = self.environment.predefined("CI_ENVIRONMENT_NAME") == Some(&name);
+        self.environment
+            .predefined("CI_ENVIRONMENT_SLUG")
+            .filter(|_| is_gitlabs)
+            .map(str::to_owned)
+            .or_else(|| Some(slug::environment(&name)))
+    }
+
+    fn known(&self, field: &str) -> Option<String> {
+        match self.fields.get(field) {
+            Some(Ok(Some(value))) => Some(plain(value)),
+            _ => None,
+        }
+    }
+
+    fn text(&mut self, field: &'static str) -> Option<String> {
+        let value = self.field(field, &mut Vec::new()).ok()??;
+        Some(plain(&value))
+    }
+}
+
+fn declared(field: &str) -> Option<&'static Variable> {
+    EventVariables::VARIABLES
+        .iter()
+        .find(|variable| variable.field == field)
+}
+
+/// The problem of fields each of which is made from the next, and the last from the first.
+fn circle(fields: &[&str]) -> Problem {
+    let mut names: Vec<&str> = fields.iter().filter_map(|field| Some(declared(field)?.name)).collect();
+    let first = names.first().copied().unwrap_or_default();
+    names.push(first);
+    Problem::new(first, format!("would be made from itself: {}", names.join(" from ")))
+}
+
+/// What templates can name in a replay: the event as it was kept, and of this job what is open to them.
+pub fn names_of(event: &Event, environment: &Environment, open: &[String], declared: &[&'static Variable]) -> Names {
+    let mut names = Names::new(environment, open, declared);
+    if let Value::Object(fields) = event.to_json() {
+        for (field, value) in &fields {
+            names.set_field(field, value);
+        }
+    }
+    if let Err(why) = &event.action {
+        names.set_no_action(why);
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{template::Template, variables::Renderer as _};
+
+    const GITLAB: &[(&str, &str)] = &[
+        ("CI_PROJECT_PATH", "Acme/Shop"),
+        ("CI_PROJECT_PATH_SLUG", "acme-shop"),
+        ("CI_PIPELINE_ID", "8812"),
+        (
+            "CI_PIPELINE_URL",
+            "https://gitlab.example.com/acme/shop/-/pipelines/8812",
+        ),
+        ("CI_COMMIT_SHA", "9f2c1e7d0b4a5c6d7e8f90123456789abcdef012"),
+        ("CI_COMMIT_REF_NAME", "fix/\"quoted\" \\ ünïcode"),
+        ("CI_JOB_ID", "991"),
+        ("GITLAB_USER_LOGIN", "dana"),
+        ("CI_JOB_TOKEN", "job-token-value"),
+    ];
+
+    fn environment(more: &[(&str, &str)]) -> Environment {
+        let variables = GITLAB.iter().chain(more);
+        Environment::from_variables(variables.map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn resolver<'a>(environment: &'a Environment, open: &[&str]) -> Resolver<'a> {
+        let open: Vec<String> = open.iter().map(|&pattern| pattern.to_owned()).collect();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
+        let declared: Vec<&Variable> = crate::destinations::variables().collect();
+        Resolver::new(environment, &open, &declared, now)
+    }
+
+    fn event(more: &[(&str, &str)]) -> Event {
+        resolver(&environment(more), &[]).finish().0.unwrap()
+    }
+
+    fn problem(more: &[(&str, &str)]) -> String {
+        let (event, _) = resolver(&environment(more), &[]).finish();
+        event.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_come_from_gitlab() {
+        let event = event(&[("EVENT_ACTION", "success"), ("EVENT_ENVIRONMENT", "production")]);
+        assert_eq!(event.id(), Ok("acme-shop-8812-production"));
+        assert_eq!(event.title(), Ok("Acme/Shop #8812 (production)"));
+        assert_eq!(event.branch.as_deref(), Some("fix/\"quoted\" \\ ünïcode"));
+        assert_eq!(event.user.as_deref(), Some("dana"));
+        assert_eq!(event.time, "2025-03-01T10:07:31Z");
+        assert_eq!(
+            (event.job.started_at, event.job.finished_at, event.job.attempt),
+            (None, None, 1)
+        );
+    }
+
+    #[test]
+    fn a_branch_is_found_in_merge_request_and_tag_pipelines() {
+        let branch = |more| event(more).branch;
+        assert_eq!(branch(&[("CI_COMMIT_BRANCH", "main")]).as_deref(), Some("main"));
+        assert_eq!(
+            branch(&[
+                ("CI_COMMIT_BRANCH", ""),
+                ("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "topic")
+            ])
+            .as_deref(),
+            Some("topic")
+        );
+    }
+
+    #[test]
+    fn every_job_comes_to_the_same_id() {
+        let deploy = event(&[
+            ("CI_ENVIRONMENT_NAME", "review/Feature"),
+            ("CI_ENVIRONMENT_SLUG", "review-feature-qwerty"),
+            ("CI_JOB_ID", "1"),
+        ]);
+        assert_eq!(
+            deploy.id(),
+            Ok("acme-shop-8812-review-feature-qwerty"),
+            "GitLab's own slug is taken"
+        );
+        let computed = slug::environment("review/Feature");
+        let notify = event(&[("EVENT_ENVIRONMENT", "review/Feature"), ("CI_JOB_ID", "2")]);
+        assert_eq!(notify.id(), Ok(format!("acme-shop-8812-{computed}").as_str()));
+    }
+
+    #[test]
+    fn after_script_knows_the_outcome_and_the_times() {
+        let event = event(&[
+            ("CI_JOB_STATUS", "failed"),
+            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
+        ]);
+        assert_eq!(event.action(), Ok(&Action::Failure));
+        assert_eq!(event.job.started_at.as_deref(), Some("2025-03-01T10:00:01Z"));
+        assert_eq!(event.job.finished_at.as_deref(), Some("2025-03-01T10:07:31Z"));
+        assert_eq!(event.job.duration, Some(450));
+        assert!(event.summary().contains("from CI_JOB_STATUS"));
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_only_an_error_for_who_asks() {
+        for status in ["", "running"] {
+            let event = event(&[("CI_JOB_STATUS", status), ("EVENT_ACTION", "auto")]);
+            let problem = event.action().unwrap_err().to_string();
+            assert!(problem.starts_with("EVENT_ACTION is auto"), "{problem}");
+            assert!(problem.contains("started, progressing, success"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn fields_may_refer_to_each_other_but_not_to_themselves() {
+        let event = event(&[
+            (
+                "EVENT_TITLE",
+                "{{ event.name | upper }} {{ event.id }} try {{ event.attempt }}",
+            ),
+            ("EVENT_ENVIRONMENT", "{{ env.CI_COMMIT_REF_NAME | slug }}"),
+            (
+                "EVENT_PROPERTIES",
+                r#"{"commit": "{{ event.commit }}", "n": "{{ pipeline.id }}", "price": 1.50}"#,
+            ),
+        ]);
+        let id = "acme-shop-8812-fix-quoted-n-code";
+        assert_eq!(event.title(), Ok(format!("DEPLOYMENT {id} try 1").as_str()));
+        assert_eq!(event.properties["n"], json!(8812));
+        assert_eq!(event.properties["price"].to_string(), "1.50");
+        assert_eq!(
+            problem(&[("EVENT_TITLE", "{{ event.id }}"), ("EVENT_ID", "{{ event.title }}")]),
+            "EVENT_ID would be made from itself: EVENT_ID from EVENT_TITLE from EVENT_ID"
+        );
+        assert!(problem(&[("EVENT_PROPERTIES", r#"{"a": "{{ event }}"}"#)]).contains("would be made from itself"));
+        assert!(problem(&[("EVENT_ENVIRONMENT", "{{ changes.count }}")]).contains("would be made from `changes`"));
+    }
+
+    #[test]
+    fn what_looks_like_a_circle_and_is_none() {
+        let one = event(&[
+            ("EVENT_TITLE", "{{ event.id }}"),
+            ("EVENT_ID", "{{ event.version | default('x') }}"),
+        ]);
+        assert_eq!(one.title(), Ok("x"));
+        // The deploy job is no field that anything here is made from.
+        let job = event(&[
+            ("EVENT_ACTION", "success"),
+            ("EVENT_ENVIRONMENT", "{{ event.job | default('production') }}"),
+        ]);
+        assert_eq!(job.title(), Ok("Acme/Shop #8812 (production)"));
+        let action = event(&[("EVENT_ACTION", "{{ event.job | default('failed') }}")]);
+        assert_eq!(action.action(), Ok(&Action::Failure));
+    }
+
+    #[test]
+    fn bad_values_name_their_variable() {
+        assert!(
+            problem(&[("EVENT_PROPERTIES", "{\"a\": }")])
+                .starts_with("EVENT_PROPERTIES is not JSON: expected value at line 1, column 7")
+        );
+        assert!(problem(&[("EVENT_PROPERTIES", "[1]")]).contains("it is an array"));
+        assert!(
+            problem(&[("EVENT_REPO", "$CI_PROJECT_PATH")]).starts_with("EVENT_REPO is literally `$CI_PROJECT_PATH`")
+        );
+        assert!(
+            problem(&[("EVENT_TITLE", "{{ event.image }}")])
+                .starts_with("EVENT_TITLE has a template at character 1: `event.image` has no value")
+        );
+        assert_eq!(
+            problem(&[("EVENT_ID", "{{ event.image }}"), ("EVENT_TITLE", "{{ event.id }}")])
+                .matches("EVENT_ID")
+                .count(),
+            1,
+            "what is made from it adds nothing"
+        );
+    }
+
+    #[test]
+    fn what_a_commit_says_is_no_template() {
+        let title = "Fix {{ .Values.image.tag }}";
+        let event = event(&[
+            ("CI_COMMIT_TITLE", title),
+            ("EVENT_TITLE", "{{ event.name }}: Fix {{ .Values.image.tag }}"),
+        ]);
+        assert_eq!(event.title(), Ok("deployment: Fix {{ .Values.image.tag }}"));
+    }
+
+    #[test]
+    fn templates_reach_what_they_may() {
+        let environment = environment(&[
+            ("RELY_API_TOKEN", "secret-1"),
+            ("COPY", "https://x/?token=secret-1"),
+            ("MY_TOKEN", "secret-2"),
+            ("MY_DB", "postgres://app:pass@db"),
+            ("MY_TEXT", "text"),
+            ("OTHER", "other"),
+            ("CI_DEPLOY_KEY", "a-deploy-key"),
+            ("GITLAB_PASS", "a-password"),
+            ("CI_KUBECONFIG", "users: []"),
+        ]);
+        let (_, names) = resolver(&environment, &["MY_*", "RELY_API_TOKEN", "COPY", "CI_JOB_TOKEN"]).finish();
+        let render = |name: &str| {
+            let template = Template::text(&format!("{{{{ {name} | default('none') }}}}"), &[]).unwrap();
+            names.render("A", &template)
+        };
+        for (name, value) in [
+            ("env.MY_TEXT", json!("text")),
+            ("env.EVENT_REPO", json!("Acme/Shop")),
+            ("env.CI_PROJECT_PATH", json!("Acme/Shop")),
+            ("pipeline.id", json!(8812)),
+            ("env.CI_COMMIT_TAG", json!("none")),
+            ("event.image", json!("none")),
+            ("pipeline.tag", json!("none")),
+            ("event.properties.x", json!("none")),
+        ] {
+            assert_eq!(render(name), Ok(value), "{name}");
+        }
+        for name in [
+            "env.OTHER",
+            "env.MY_TOKEN",
+            "env.MY_DB",
+            "env.RELY_API_TOKEN",
+            "env.COPY",
+            "env.CI_JOB_TOKEN",
+            "env.CI_DEPLOY_KEY",
+            "env.GITLAB_PASS",
+            "env.CI_KUBECONFIG",
+            "env.EVENT_EXTRA",
+            "env.HOME",
+            "event.nope",
+            "pipeline.nope",
+            "job.nope",
+            "nope",
+        ] {
+            assert!(
+                matches!(render(name), Err(Unmade::Wrong(_))),
+                "{name}: {:?}",
+                render(name)
+            );
+        }
+    }
+
+    #[test]
+    fn outside_gitlab_only_the_id_is_missing() {
+        let environment = Environment::default();
+        let event = resolver(&environment, &[]).finish().0.unwrap();
+        assert_eq!(event.id().unwrap_err().variable, "EVENT_ID");
+        assert_eq!(event.title().unwrap_err().variable, "EVENT_ID");
+    }
+
+    #[test]
+    fn nothing_happened_is_told_where_a_template_wants_to_know() {
+        let environment = environment(&[("EVENT_TITLE", "{{ event.action }}")]);
+        let mut resolver = resolver(&environment, &[]);
+        resolver.set_outcome(Outcome::Nothing("`deploy` was skipped".to_owned()));
+        let (event, _) = resolver.finish();
+        assert_eq!(event.unwrap_err(), Unmade::Nothing("`deploy` was skipped".to_owned()));
+    }
+
+    #[test]
+    fn every_end_that_the_runner_knows_is_told() {
+        for (status, action) in [
+            ("success", Action::Success),
+            ("failed", Action::Failure),
+            ("timedout", Action::Failure),
+            ("terminated", Action::Failure),
+            ("canceled", Action::Canceled),
+        ] {
+            assert_eq!(event(&[("CI_JOB_STATUS", status)]).action(), Ok(&action), "{status}");
+        }
+        let unknown = event(&[("CI_JOB_STATUS", "levitating")])
+            .action()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            unknown.starts_with("EVENT_ACTION is auto, and CI_JOB_STATUS is `levitating`"),
+            "{unknown}"
+        );
+    }
+}

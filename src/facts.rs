@@ -1,0 +1,202 @@
+//! What only GitLab can tell, fetched once and side by side: what became of the jobs, what was deployed before, what
+//! earlier attempts of this job delivered. None of it may break a delivery: what can't be had is said, and the event
+//! goes out with what is known.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::future::{join, join_all};
+use serde_json::Value;
+
+use crate::{
+    delivery::{
+        courier::{Courier, Session},
+        plan::Plan,
+        result::DeliveryResult,
+    },
+    event::resolve::Resolver,
+    gitlab::{
+        api::GitLab,
+        changes,
+        job::Job,
+        outcome::{self, Outcome},
+    },
+    needs::Needs,
+    receipts::{once::Attempt, receipt::Receipt},
+    report::class::Class,
+};
+
+/// Where GitLab shows a job token neither jobs nor deployments (docs/gitlab.md 2.5, 12).
+const REFUSED: &str = "an older GitLab shows a job token neither jobs nor deployments; \
+                       NOTIFY_GITLAB_TOKEN with read_api may see them";
+
+/// More earlier attempts than this are not looked into: GitLab itself retries twice.
+const MOST_ATTEMPTS: usize = 10;
+
+/// What was found out. What nobody needed was not asked for.
+#[derive(Default)]
+pub struct Facts {
+    /// What became of the job that is reported, or of the pipeline.
+    pub outcome: Option<Outcome>,
+    /// What was deployed since the last time, for templates; or why that can't be had.
+    pub changes: Option<Result<Value, String>>,
+    /// The attempts of this job before this one, newest first; or why they can't be known.
+    pub attempts: Option<Result<Vec<Attempt>, String>>,
+}
+
+/// Fetches what `needs` says, and has `resolver` take it in. `folder` is where earlier attempts left their receipts, as
+/// artifacts name it.
+pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs, folder: Option<&Path>) -> Facts {
+    let now = resolver.time();
+    // What was deployed is asked for by the environment's name, which may itself be made from what the jobs tell.
+    let is_known = needs.changes && !resolver.environment_needs_jobs();
+    let environment = is_known.then(|| resolver.environment());
+    let of_jobs = async {
+        let wants_attempts = needs.attempts && asker.gitlab.is_ok();
+        if !needs.outcome && !wants_attempts {
+            return (None, None);
+        }
+        let jobs = asker.jobs().await;
+        let attempts = if wants_attempts {
+            Some(asker.attempts(&jobs, folder).await)
+        } else {
+            None
+        };
+        (needs.outcome.then(|| asker.outcome(&jobs)), attempts)
+    };
+    let of_changes = async {
+        match &environment {
+            Some(environment) => Some(asker.changes(environment.as_deref(), &now).await),
+            None => None,
+        }
+    };
+    let ((outcome, attempts), mut changes) = join(of_jobs, of_changes).await;
+    if let Some(outcome) = &outcome {
+        resolver.set_outcome(outcome.clone());
+    }
+    if needs.changes && changes.is_none() {
+        changes = Some(asker.changes(resolver.environment().as_deref(), &now).await);
+    }
+    if let Some(changes) = &changes {
+        resolver.set_changes(changes);
+    }
+    Facts {
+        outcome,
+        changes,
+        attempts,
+    }
+}
+
+/// Asks GitLab, as far as that is possible.
+pub struct Asker<'a> {
+    /// The API, or why there is none to ask.
+    pub gitlab: &'a Result<GitLab, String>,
+    /// What carries the questions.
+    pub courier: &'a Courier<'a>,
+}
+
+impl Asker<'_> {
+    /// All jobs of the pipeline, earlier attempts included.
+    ///
+    /// # Errors
+    /// Why they can't be had.
+    pub async fn jobs(&self) -> Result<Vec<Job>, String> {
+        let gitlab = self
+            .gitlab()
+            .map_err(|why| format!("GitLab's jobs can't be read: {why}"))?;
+        let jobs = self.ask(gitlab.jobs()).await?;
+        let jobs = jobs.as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(jobs.iter().filter_map(Job::from_json).collect())
+    }
+
+    /// What became of the job that is reported, or of the pipeline, by its `jobs`.
+    pub fn outcome(&self, jobs: &Result<Vec<Job>, String>) -> Outcome {
+        match (jobs, self.gitlab) {
+            (Ok(jobs), Ok(gitlab)) => outcome::judge(jobs, &gitlab.question()),
+            (Err(why), _) | (_, Err(why)) => Outcome::Unknown(why.clone()),
+        }
+    }
+
+    /// The attempts of this job before this one, newest first, with the receipts that they left in `folder`.
+    ///
+    /// # Errors
+    /// Why they can't be known.
+    pub async fn attempts(
+        &self,
+        jobs: &Result<Vec<Job>, String>,
+        folder: Option<&Path>,
+    ) -> Result<Vec<Attempt>, String> {
+        let jobs = jobs.as_ref().map_err(Clone::clone)?;
+        let gitlab = self.gitlab()?;
+        let (Some(id), Some(name)) = (gitlab.own_id, gitlab.own_name.as_deref()) else {
+            return Err("CI_JOB_ID and CI_JOB_NAME are not set".to_owned());
+        };
+        let earlier = outcome::earlier_attempts(jobs, id, name);
+        let with_receipts = earlier.into_iter().take(MOST_ATTEMPTS).map(|job| async move {
+            Attempt {
+                job: job.clone(),
+                receipt: self.receipt(gitlab, job.id, folder).await,
+            }
+        });
+        Ok(join_all(with_receipts).await)
+    }
+
+    async fn receipt(&self, gitlab: &GitLab, job: u64, folder: Option<&Path>) -> Option<Receipt> {
+        let path = folder?.join("receipt.json");
+        let json = self.ask(gitlab.artifact(job, path.to_str()?)).await.ok()?;
+        Receipt::from_json(&json)
+    }
+
+    /// What was deployed to the event's environment since the deployment before: that commit, the merge requests since,
+    /// and how long they took (docs/gitlab.md 11). `now` is RFC 3339.
+    ///
+    /// # Errors
+    /// Why that can't be had.
+    pub async fn changes(&self, environment: Option<&str>, now: &str) -> Result<Value, String> {
+        let gitlab = self.gitlab()?;
+        let environment = environment.ok_or("the event has no environment; set EVENT_ENVIRONMENT")?;
+        let deployments = self.ask(gitlab.deployments(environment)).await?;
+        let deployments = deployments.as_array().map(Vec::as_slice).unwrap_or_default();
+        let (ours, before) = changes::ours_and_before(deployments, gitlab.pipeline_id());
+        let merge_requests = match ours.and_then(|ours| ours["id"].as_u64()) {
+            // Who may see the deployments may not see these: the rest is known all the same.
+            Some(id) => self.ask(gitlab.merge_requests(id)).await.unwrap_or_default(),
+            None => Value::Null,
+        };
+        Ok(changes::described(ours, before, &merge_requests, now))
+    }
+
+    fn gitlab(&self) -> Result<&GitLab, String> {
+        self.gitlab.as_ref().map_err(Clone::clone)
+    }
+
+    async fn ask(&self, plan: Plan) -> Result<Value, String> {
+        let result = self.courier.deliver("GitLab", plan, &mut Session::default()).await;
+        match result {
+            DeliveryResult {
+                class: Class::Sent,
+                json: Some(json),
+                ..
+            } => Ok(json),
+            DeliveryResult { status, detail, .. } => {
+                let detail = detail.unwrap_or_default();
+                let token = self.gitlab.as_ref().map(GitLab::token_variable).unwrap_or_default();
+                Err(match status {
+                    Some(401 | 403 | 404) => format!("GitLab does not show this to {token} ({detail}); {REFUSED}"),
+                    _ => format!("GitLab did not tell: {detail}"),
+                })
+            }
+        }
+    }
+}
+
+/// The folder of the receipts as artifacts name it: relative to the project's folder, `project`. None if it is
+/// elsewhere.
+pub fn artifact_folder(project: Option<&str>, output_dir: &str) -> Option<PathBuf> {
+    let path = Path::new(output_dir);
+    let path = match project {
+        Some(project) => path.strip_prefix(project).unwrap_or(path),
+        None => path,
+    };
+    let path = path.strip_prefix("./").unwrap_or(path);
+    path.is_relative().then(|| path.to_owned())
+}

@@ -1,0 +1,148 @@
+//! What a run has to ask GitLab: a pure function of its operations and of the names that its values mention.
+
+use crate::{
+    destinations::Target,
+    event::scope::{Fact, fact_of, is_action},
+};
+
+/// What has to be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// What became of the pipeline's jobs.
+    pub outcome: bool,
+    /// What was deployed since the last time.
+    pub changes: bool,
+    /// What earlier attempts of this job have delivered.
+    pub attempts: bool,
+}
+
+/// What one target of a run brings.
+pub struct Part<'a> {
+    target: &'a Target,
+    tells_action: bool,
+    names: Vec<&'a str>,
+}
+
+impl<'a> Part<'a> {
+    /// A target, for which `is_given` says which variables are set, and whose values name `names` in their templates.
+    pub fn new(target: &'a Target, is_given: impl Fn(&str) -> bool, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            target,
+            tells_action: target.operation.needs_action(is_given),
+            names: names.into_iter().collect(),
+        }
+    }
+}
+
+/// What a run needs of `parts`, and of the event, whose own templates name `names`. `is_filtered` says that only events
+/// of certain actions are sent, `is_unknown` that only GitLab's jobs can tell the action, and `is_after_script` that the
+/// deploy job itself is known.
+pub fn needs<'a>(
+    parts: &[Part<'a>],
+    names: impl IntoIterator<Item = &'a str>,
+    is_filtered: bool,
+    is_unknown: bool,
+    is_after_script: bool,
+) -> Needs {
+    let all: Vec<&str> = names
+        .into_iter()
+        .chain(parts.iter().flat_map(|part| part.names.iter().copied()))
+        .collect();
+    let names_fact = |fact| all.iter().any(|name| fact_of(name) == Some(fact));
+    let tells_action = parts
+        .iter()
+        .any(|part| part.tells_action || (is_filtered && !part.target.operation.is_read));
+    let names_action = all.iter().any(|name| is_action(name));
+    Needs {
+        outcome: (is_unknown && (tells_action || names_action)) || (!is_after_script && names_fact(Fact::Jobs)),
+        changes: names_fact(Fact::Changes),
+        attempts: parts.iter().any(|part| part.target.operation.is_once),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(target: &str, set: &[&str], names: &[&str]) -> Needs {
+        let target = Target::parse(target, false).unwrap();
+        let part = Part::new(&target, |name| set.contains(&name), names.iter().copied());
+        needs(&[part], [], false, true, false)
+    }
+
+    #[test]
+    fn an_operation_that_tells_the_action_needs_the_outcome() {
+        for target in [
+            "rely",
+            "cto",
+            "direktiv:broadcast",
+            "aviator",
+            "port",
+            "port:run-update",
+        ] {
+            assert!(of(target, &[], &[]).outcome, "{target}");
+        }
+        for target in [
+            "rely:get",
+            "direktiv:sync",
+            "aviator:release",
+            "port:delete",
+            "port:run-log",
+        ] {
+            assert!(!of(target, &[], &[]).outcome, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_says_it_instead_is_enough() {
+        for (target, variable) in [
+            ("rely", "RELY_PROPERTIES"),
+            ("direktiv:execute", "DIREKTIV_INPUT"),
+            ("aviator", "AVIATOR_STATUS"),
+            ("port", "PORT_PROPERTIES"),
+            ("port:run-update", "PORT_RUN_STATUS"),
+        ] {
+            assert!(!of(target, &[variable], &[]).outcome, "{target}");
+        }
+    }
+
+    #[test]
+    fn names_need_what_they_stand_for() {
+        assert!(of("aviator:release", &[], &["event.action"]).outcome);
+        assert!(of("aviator:release", &[], &["event.started_at"]).outcome);
+        assert!(of("aviator:release", &[], &["changes.count"]).changes);
+        assert_eq!(
+            of("aviator:release", &[], &["event.id", "env.CI_COMMIT_TAG"]),
+            Needs::default()
+        );
+    }
+
+    #[test]
+    fn what_counts_twice_needs_the_earlier_attempts() {
+        assert!(of("cto", &[], &[]).attempts && of("port:run-log", &[], &[]).attempts);
+        assert!(!of("rely", &[], &[]).attempts);
+    }
+
+    #[test]
+    fn what_is_known_is_not_asked() {
+        let target = Target::parse("cto", false).unwrap();
+        let part = || Part::new(&target, |_| false, ["event.action", "event.duration"]);
+        assert!(
+            needs(&[part()], [], false, false, false).outcome,
+            "the duration is the jobs' to tell"
+        );
+        assert!(
+            !needs(&[part()], [], true, false, true).outcome,
+            "an after_script knows"
+        );
+    }
+
+    #[test]
+    fn a_filter_needs_the_action_of_what_is_no_read() {
+        for (name, is_needed) in [("aviator:release", true), ("rely:get", false)] {
+            let target = Target::parse(name, false).unwrap();
+            let part = Part::new(&target, |_| false, []);
+            assert_eq!(needs(&[part], [], true, true, false).outcome, is_needed, "{name}");
+        }
+    }
+}

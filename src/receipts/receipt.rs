@@ -1,0 +1,278 @@
+//! The receipt: how each delivery of a job ended. Written and read by this code alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    delivery::result::DeliveryResult,
+    destinations::Target,
+    event::{DeployRun, Event, SCHEMA_VERSION},
+    redaction::Redactor,
+    report::class::Class,
+    text::one_line,
+};
+
+/// GitLab reads this many variables from a dotenv report (docs/gitlab.md 3.7).
+const DOTENV_VARIABLES: usize = 20;
+/// And this many bytes.
+const DOTENV_BYTES: usize = 5 * 1024;
+
+/// What every file names that a job leaves: where it comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The project's id, in GitLab.
+    pub project_id: Option<String>,
+    /// The pipeline's id.
+    pub pipeline_id: Option<String>,
+    /// The job's id.
+    pub job_id: Option<String>,
+}
+
+/// `receipt.json`. What is missing in a file is as nothing was there: an older version may have written it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Receipt {
+    /// The version of the event's form.
+    pub schema_version: u32,
+    /// The version of the program.
+    pub notify_event: String,
+    /// The job that it is of.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// How the job ended.
+    pub exit_code: u8,
+    /// What it was about; none where several events were delivered.
+    pub event: Option<Value>,
+    /// How each delivery of the last run ended.
+    pub destinations: Vec<Entry>,
+    /// How each delivery of the same job's runs before it ended: a job may report more than one event.
+    pub earlier: Vec<Entry>,
+    /// The files beside this one that the program has made.
+    pub files: Vec<String>,
+}
+
+/// How one delivery ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The service.
+    pub destination: String,
+    /// What it was to do.
+    pub operation: String,
+    /// Whether a failure was not to change the exit code.
+    #[serde(default)]
+    pub optional: bool,
+    /// Result class.
+    #[serde(with = "class_word")]
+    pub class: Class,
+    /// Why, or what else there is to say.
+    #[serde(default)]
+    pub detail: Option<String>,
+    /// What the service knows it by.
+    #[serde(default)]
+    pub identifier: Option<String>,
+    /// HTTP status of the last reply.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// Whether the service has accepted it, and only its end is not known.
+    #[serde(default)]
+    pub accepted: bool,
+    /// Whether it may have been processed although it failed.
+    #[serde(default)]
+    pub ambiguous: bool,
+    /// Attempts at the request that decided.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Time from the first attempt to the end.
+    #[serde(default)]
+    pub milliseconds: u64,
+    /// What the service calls the last request.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// The event's name.
+    #[serde(default)]
+    pub event_name: Option<String>,
+    /// The event's id.
+    #[serde(default)]
+    pub event_id: Option<String>,
+    /// The event's action.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Which run of the deploy job it told of.
+    #[serde(default)]
+    pub deploy_run: Option<DeployRun>,
+    /// Variables of which nothing is left to do, although the rest failed.
+    #[serde(default)]
+    pub completed: Vec<String>,
+}
+
+/// Classes by their words.
+mod class_word {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::report::class::Class;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    pub fn serialize<S: Serializer>(class: &Class, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(class.word())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Class, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let class = Class::ALL.iter().find(|class| class.word() == word);
+        class
+            .copied()
+            .ok_or_else(|| D::Error::custom("it has a class that is none"))
+    }
+}
+
+impl Entry {
+    /// How the delivery of `event` to `target` ended.
+    pub fn new(target: &Target, event: Option<&Event>, result: &DeliveryResult) -> Self {
+        Self {
+            destination: target.destination.name.to_owned(),
+            operation: target.operation.name.to_owned(),
+            optional: target.is_optional,
+            class: result.class,
+            detail: result.detail.clone(),
+            identifier: result.identifier.clone(),
+            status: result.status,
+            accepted: result.is_accepted,
+            ambiguous: result.is_ambiguous,
+            attempts: result.attempts,
+            milliseconds: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
+            request_id: result.request_id.clone(),
+            event_name: event.map(|event| event.name.clone()),
+            event_id: event.and_then(|event| event.id.clone()),
+            action: event.and_then(|event| event.known_action().map(str::to_owned)),
+            deploy_run: event.map(Event::deploy_run),
+            completed: result.completed.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    /// Whether this tells of the same event and the same operation as `other`.
+    pub fn is_about(&self, other: &Self) -> bool {
+        self.destination == other.destination
+            && self.operation == other.operation
+            && self.event_id == other.event_id
+            && self.event_name == other.event_name
+            && self.action == other.action
+    }
+}
+
+impl Receipt {
+    /// The receipt of a run. `earlier` is what runs of the same job before it left.
+    pub fn new(origin: Origin, event: Option<&Event>, destinations: Vec<Entry>, earlier: Vec<Entry>, code: u8) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            notify_event: env!("CARGO_PKG_VERSION").to_owned(),
+            origin,
+            exit_code: code,
+            event: event.map(Event::to_json),
+            destinations,
+            earlier,
+            files: Vec::new(),
+        }
+    }
+
+    /// The receipt that `json` is, if it is one.
+    pub fn from_json(json: &Value) -> Option<Self> {
+        Self::deserialize(json).ok()
+    }
+
+    /// Its JSON form, with secrets hidden.
+    pub fn to_json(&self, redactor: &Redactor) -> Value {
+        // Nothing in it can't be written as JSON.
+        redactor.json(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// How every delivery of the job ended, those of its runs before the last one first.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.earlier.iter().chain(&self.destinations)
+    }
+
+    /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits. `event` is
+    /// what the run was about.
+    pub fn dotenv(&self, event: Option<&Event>) -> String {
+        let mut pairs: BTreeMap<String, String> = BTreeMap::new();
+        let mut add = |name: String, value: Option<&str>| {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                // GitLab keeps quotes as they are and knows no line breaks.
+                pairs.insert(name, one_line(value));
+            }
+        };
+        if let Some(event) = event {
+            add("NOTIFY_EVENT_ID".to_owned(), event.id.as_deref());
+            add("NOTIFY_EVENT_ACTION".to_owned(), event.known_action());
+        }
+        // Of the same destination and operation the last one counts.
+        for entry in self.entries() {
+            let label = format!("{}:{}", entry.destination, entry.operation);
+            if let Ok(target) = Target::parse(&label, false) {
+                add(variable(&target, "RESULT"), Some(entry.class.word()));
+                add(variable(&target, "ID"), entry.identifier.as_deref());
+            }
+        }
+        let mut text = String::new();
+        for (name, value) in pairs.into_iter().take(DOTENV_VARIABLES) {
+            let line = format!("{name}={value}\n");
+            if text.len() + line.len() <= DOTENV_BYTES {
+                text.push_str(&line);
+            }
+        }
+        text
+    }
+}
+
+/// `NOTIFY_RELY_ID`, or `NOTIFY_AVIATOR_RELEASE_ID` for an operation that is not the default.
+fn variable(target: &Target, what: &str) -> String {
+    format!(
+        "NOTIFY_{}_{what}",
+        target.label().to_uppercase().replace([':', '-'], "_")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry() -> Entry {
+        let json = json!({"destination": "cto", "operation": "event", "class": "sent"});
+        Entry::deserialize(&json).unwrap()
+    }
+
+    #[test]
+    fn a_receipt_is_read_as_it_is_written() {
+        let mut entry = entry();
+        entry.ambiguous = true;
+        entry.completed = vec!["PORT_RUN_LOG".to_owned()];
+        entry.deploy_run = Some(DeployRun {
+            attempt: 2,
+            ..DeployRun::default()
+        });
+        let origin = Origin {
+            job_id: Some("991".to_owned()),
+            ..Origin::default()
+        };
+        let receipt = Receipt::new(origin, None, vec![entry.clone()], vec![entry], 75);
+        let json = receipt.to_json(&Redactor::default());
+        assert_eq!(json["job_id"], "991");
+        assert_eq!(Receipt::from_json(&json), Some(receipt));
+    }
+
+    #[test]
+    fn what_is_no_receipt_is_none() {
+        for json in [
+            json!(null),
+            json!([]),
+            json!({"destinations": [{"destination": "cto", "operation": "event", "class": "fine"}]}),
+            json!({"destinations": {}}),
+        ] {
+            assert_eq!(Receipt::from_json(&json), None, "{json}");
+        }
+        assert_eq!(Receipt::from_json(&json!({})), Some(Receipt::default()));
+    }
+}

@@ -1,0 +1,291 @@
+//! What could not be delivered, in the form in which it is kept: the event with its original times, the destination, and
+//! the settings as they were read. Credentials are never kept, and neither are addresses, which may have been what was
+//! wrong: a replay reads both anew, and with them what could not be read then.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::receipt::Origin;
+use crate::{
+    delivery::result::DeliveryResult,
+    destinations::Target,
+    event::Event,
+    problem::Unmade,
+    redaction::HIDDEN,
+    variables::{Resolved, Values, Variable},
+};
+
+/// The version of the files' form.
+const VERSION: u32 = 1;
+
+/// One delivery that is still to be made.
+pub struct Undelivered {
+    /// Where it has to go.
+    pub target: Target,
+    /// What has to go there.
+    pub event: Event,
+    /// Values of the destination's variables.
+    pub settings: Map<String, Value>,
+    /// The variables that could not be read, or that were wrong.
+    pub unreadable: Vec<String>,
+    /// Why it was not delivered.
+    pub why: String,
+    /// Whether it may have been processed all the same.
+    pub is_ambiguous: bool,
+    /// The job that was to report it.
+    pub origin: Origin,
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Form {
+    undelivered: u32,
+    destination: String,
+    operation: String,
+    #[serde(default)]
+    optional: bool,
+    #[serde(default)]
+    named: bool,
+    why: String,
+    #[serde(default)]
+    ambiguous: bool,
+    #[serde(flatten)]
+    origin: Origin,
+    #[serde(default)]
+    settings: Map<String, Value>,
+    #[serde(default)]
+    unreadable: Vec<String>,
+    event: Value,
+}
+
+impl Undelivered {
+    /// What has to be kept of the delivery of `event` to `target` that ended as `result`. `values` are what was read for
+    /// it, and `unmade` is why there was no plan, if so.
+    pub fn new(
+        target: Target,
+        event: Event,
+        values: &Values,
+        unmade: Option<&Unmade>,
+        result: &DeliveryResult,
+        origin: Origin,
+    ) -> Self {
+        let mut settings = values.kept();
+        // Nothing is left to do with these.
+        settings.retain(|name, _| !result.completed.contains(&name.as_str()));
+        for (name, value) in &result.found {
+            settings.insert((*name).to_owned(), value.as_str().into());
+        }
+        let mut unreadable: Vec<String> = values.unreadable().map(str::to_owned).collect();
+        for name in unmade.into_iter().flat_map(Unmade::variables) {
+            if target.destination.variables().any(|variable| variable.name == name) {
+                settings.remove(name);
+                unreadable.push(name.to_owned());
+            }
+        }
+        unreadable.sort();
+        unreadable.dedup();
+        Self {
+            target,
+            event,
+            settings,
+            unreadable,
+            is_ambiguous: result.is_ambiguous,
+            origin,
+            why: format!(
+                "{}: {}",
+                result.class.word(),
+                result.detail.as_deref().unwrap_or_default()
+            ),
+        }
+    }
+
+    /// A name that sorts by time, without its ending.
+    pub fn file_name(&self) -> String {
+        let time = self.event.time.replace(':', "");
+        let label = self.target.label().replace(':', "-");
+        // A job may get what several others kept, in one folder.
+        let job = self.origin.job_id.as_ref().map(|job| format!("-{job}"));
+        format!("{time}-{label}{}", job.unwrap_or_default())
+    }
+
+    /// The file's content.
+    pub fn to_json(&self) -> Value {
+        let form = Form {
+            undelivered: VERSION,
+            destination: self.target.destination.name.to_owned(),
+            operation: self.target.operation.name.to_owned(),
+            optional: self.target.is_optional,
+            named: self.target.is_named,
+            why: self.why.clone(),
+            ambiguous: self.is_ambiguous,
+            origin: self.origin.clone(),
+            settings: self.settings.clone(),
+            unreadable: self.unreadable.clone(),
+            event: self.event.to_json(),
+        };
+        // Nothing in it can't be written as JSON.
+        serde_json::to_value(form).unwrap_or_default()
+    }
+
+    /// Reads a file's content.
+    ///
+    /// # Errors
+    /// What is missing, of another version, or hidden.
+    pub fn from_json(json: &Value) -> Result<Self, String> {
+        if json["undelivered"] != VERSION {
+            return Err(format!("is no undelivered event of version {VERSION}"));
+        }
+        // It was written with secrets hidden, and can't be sent as it was meant.
+        for part in ["event", "settings"] {
+            if json[part].to_string().contains(HIDDEN) {
+                return Err(format!(
+                    "holds {HIDDEN} in its {part}: a value there was, or was called, a secret. It can't be delivered as it was"
+                ));
+            }
+        }
+        let form = Form::deserialize(json).map_err(|error| format!("is no undelivered event: {error}"))?;
+        let mut target = Target::parse(&format!("{}:{}", form.destination, form.operation), form.named)?;
+        target.is_optional = form.optional;
+        Ok(Self {
+            target,
+            event: Event::from_json(&form.event)?,
+            settings: form.settings,
+            unreadable: form.unreadable,
+            why: form.why,
+            is_ambiguous: form.ambiguous,
+            origin: form.origin,
+        })
+    }
+
+    /// The values with which it is delivered: the kept ones, and of `now`, which holds all of the destination's
+    /// variables, credentials, addresses and what could not be read then.
+    pub fn values(&self, now: &Values) -> Values {
+        let of_one = |variable: &'static Variable| {
+            let is_unreadable = self.unreadable.iter().any(|name| name == variable.name);
+            if variable.is_read_anew() || is_unreadable {
+                return (
+                    variable,
+                    now.get(variable.name).map(|found| found.cloned()).map_err(Clone::clone),
+                );
+            }
+            let kept = self.settings.get(variable.name).and_then(Value::as_str);
+            match kept {
+                Some(value) => (variable, Ok(Some(Resolved::kept(variable.name, value.to_owned())))),
+                None => (variable, Ok(Resolved::default_of(variable))),
+            }
+        };
+        Values::new(self.target.destination.variables().map(of_one).collect())
+    }
+
+    /// Whether sending it could do twice what must be done once.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_ambiguous && self.target.operation.is_once
+    }
+
+    /// Whether it would count twice if it had been replayed already, and is of another pipeline than `pipeline`: a runner
+    /// may give a job the work tree of an earlier one, with what that left in it.
+    pub fn is_foreign(&self, pipeline: Option<&str>) -> bool {
+        let is_other =
+            matches!((self.origin.pipeline_id.as_deref(), pipeline), (Some(theirs), Some(ours)) if theirs != ours);
+        self.target.operation.is_once && is_other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Problem;
+    use serde_json::json;
+
+    fn undelivered(more: &Value) -> Result<Undelivered, String> {
+        let mut json = json!({
+            "undelivered": 1, "destination": "rely", "operation": "upsert", "optional": false, "named": false,
+            "why": "unavailable: no", "ambiguous": false, "pipeline_id": "8812", "job_id": "991", "project_id": "42",
+            "settings": {"RELY_BLUEPRINT": "release", "RELY_API_TOKEN": "theirs", "RELY_API_URL": "https://elsewhere"},
+            "unreadable": ["RELY_PROPERTIES"],
+            "event": {"schema_version": 1, "name": "deployment", "action": "success", "action_source": "unknown",
+                "time": "2025-03-01T10:00:00Z"},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+        Undelivered::from_json(&json)
+    }
+
+    #[test]
+    fn it_is_read_as_it_is_written() {
+        let kept = undelivered(&json!({})).unwrap();
+        let again = Undelivered::from_json(&kept.to_json()).unwrap();
+        assert_eq!(again.to_json(), kept.to_json());
+        assert_eq!(kept.file_name(), "2025-03-01T100000Z-rely-991");
+    }
+
+    #[test]
+    fn credentials_addresses_and_what_was_wrong_are_read_anew() {
+        let declared = |name: &str| {
+            crate::destinations::variables()
+                .find(|variable| variable.name == name)
+                .unwrap()
+        };
+        let now = |name, value: &str| (declared(name), Ok(Some(Resolved::kept(name, value.to_owned()))));
+        let now = Values::new(vec![
+            now("RELY_API_TOKEN", "ours"),
+            now("RELY_API_URL", "https://rely.example.com"),
+            now("RELY_PROPERTIES", "{}"),
+            now("RELY_ENTITY_ID", "not-of-this-event"),
+        ]);
+        let values = undelivered(&json!({})).unwrap().values(&now);
+        let value = |name| values.get(name).unwrap().map(|found| found.value.as_str());
+        assert_eq!(value("RELY_API_TOKEN"), Some("ours"));
+        assert_eq!(value("RELY_API_URL"), Some("https://rely.example.com"));
+        assert_eq!(value("RELY_PROPERTIES"), Some("{}"), "it could not be read then");
+        assert_eq!(value("RELY_BLUEPRINT"), Some("release"));
+        assert_eq!(value("RELY_ENTITY_ID"), None, "it was not set then");
+    }
+
+    #[test]
+    fn no_file_brings_a_credential_or_an_address_for_any_destination() {
+        for variable in crate::destinations::variables().filter(|variable| variable.is_read_anew()) {
+            let destination = crate::destinations::ALL
+                .iter()
+                .find(|destination| destination.variables().any(|own| own.name == variable.name))
+                .unwrap();
+            let kept = undelivered(&json!({
+                "destination": destination.name,
+                "operation": destination.operations[0].name,
+                "settings": {variable.name: "from the file"},
+            }));
+            let values = kept.unwrap().values(&Values::default());
+            assert_eq!(values.get(variable.name), Ok(None), "{}", variable.name);
+        }
+    }
+
+    #[test]
+    fn what_a_plan_found_wrong_is_read_anew_too() {
+        let kept = undelivered(&json!({})).unwrap();
+        let unmade = Unmade::from(vec![
+            Problem::new("RELY_BLUEPRINT", "is wrong"),
+            Problem::new("EVENT_ID", "is not set"),
+        ]);
+        let values = kept.values(&Values::default());
+        let result = DeliveryResult::unsent(crate::report::class::Class::Misconfigured, "wrong", None);
+        let again = Undelivered::new(
+            kept.target,
+            kept.event,
+            &values,
+            Some(&unmade),
+            &result,
+            Origin::default(),
+        );
+        assert_eq!(again.unreadable, ["RELY_BLUEPRINT"]);
+        assert!(!again.settings.contains_key("RELY_BLUEPRINT"));
+    }
+
+    #[test]
+    fn what_was_hidden_can_not_be_sent() {
+        let hidden = undelivered(&json!({"settings": {"RELY_ENTITY_ID": "a-[hidden]"}}));
+        assert!(hidden.is_err_and(|why| why.contains("[hidden]") && why.contains("settings")));
+        assert!(undelivered(&json!({"undelivered": 2})).is_err());
+        assert!(undelivered(&json!({"event": {}})).is_err());
+    }
+}

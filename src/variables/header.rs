@@ -1,0 +1,160 @@
+//! A whole header line as a value: `Name: value`, where the value holds a credential.
+
+use serde::{Deserialize, Deserializer};
+
+use super::{FromVariable, Kind, reader::Resolved};
+use crate::{environment, problem::Problem, secret::Secret};
+
+/// A header line, and the credential in it.
+#[derive(Debug, Clone)]
+pub struct HeaderLine {
+    /// The whole line, as it is sent.
+    pub line: Secret,
+    /// Whether the variable holds the line as it is sent: no file was read for it, and nothing decoded.
+    pub is_verbatim: bool,
+}
+
+impl<'de> Deserialize<'de> for HeaderLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self {
+            line: Secret::deserialize(deserializer)?,
+            is_verbatim: true,
+        })
+    }
+}
+
+impl FromVariable for HeaderLine {
+    const KIND: Kind = Kind::HeaderLine;
+
+    fn came_from(&mut self, found: &Resolved) {
+        self.line.came_from(&found.name);
+        self.is_verbatim = found.is_verbatim;
+    }
+}
+
+/// What of a header line has to be hidden by itself: its value, and the credential behind a scheme (`Bearer …`).
+pub fn credentials(line: &str) -> Vec<&str> {
+    let Some((_, value)) = line.split_once(':') else {
+        return Vec::new();
+    };
+    let value = value.trim();
+    match value.rsplit_once(char::is_whitespace) {
+        Some((_, credential)) => vec![value, credential],
+        None => vec![value],
+    }
+}
+
+/// Cleans a header line: GitLab pastes into it what it has, which may be nothing, a literal reference, or the path of a
+/// file (docs/gitlab.md 2.3). Tells too whether the credential stands in the variable as it is. Nothing of the line is
+/// quoted in a message.
+///
+/// # Errors
+/// A line that is no header's, or that holds nothing where its credential should be.
+pub fn clean(variable: &str, line: &str) -> Result<(String, bool), Problem> {
+    let problem = |what: &str| Problem::new(variable, what);
+    let Some((name, value)) = line.trim().split_once(':') else {
+        return Err(problem("is no header line, for it has no colon; write `Name: value`"));
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_name) {
+        return Err(problem(
+            "is no header line: what is before the colon can't be a header's name; write `Name: value`",
+        ));
+    }
+    let value = value.trim();
+    // `Authorization: Bearer …`: the credential is the last word.
+    let (scheme, pasted) = match value.rsplit_once(char::is_whitespace) {
+        Some((scheme, pasted)) => (format!("{} ", scheme.trim_end()), pasted),
+        None => (String::new(), value),
+    };
+    let is_bare_scheme = ["bearer", "basic"].contains(&pasted.to_lowercase().as_str());
+    if pasted.is_empty() || (is_bare_scheme && name.eq_ignore_ascii_case("authorization")) {
+        return Err(problem(
+            "has nothing behind its header's name: GitLab had nothing to put there. The variable that it refers to \
+             is undefined, or protected and this branch or tag is not. See Settings > CI/CD > Variables",
+        ));
+    }
+    if environment::reference(pasted).is_some() {
+        return Err(problem(
+            "has a literal reference to a variable where its value should be: GitLab had nothing to put there. The \
+             variable is undefined, or protected and this branch or tag is not. See Settings > CI/CD > Variables",
+        ));
+    }
+    let credential = environment::pasted(variable, pasted)?;
+    let credential = credential.trim();
+    if credential.is_empty() {
+        return Err(problem("names a file or a text in base64 that is empty"));
+    }
+    if !is_value(&scheme) || !is_value(credential) {
+        return Err(problem(UNFIT));
+    }
+    Ok((format!("{name}: {scheme}{credential}"), pasted == credential))
+}
+
+/// Why a text can't be sent.
+pub const UNFIT: &str = "has a line break or another character in it that no HTTP header can carry";
+
+/// Whether a header can carry the text.
+pub fn is_value(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_by_itself() {
+        assert_eq!(credentials("direktiv-token: abc"), ["abc"]);
+        assert_eq!(credentials("Authorization: Bearer abc"), ["Bearer abc", "abc"]);
+        assert!(credentials("none").is_empty());
+    }
+
+    #[test]
+    fn a_line_is_written_in_one_form() {
+        let clean = |line| clean("A", line).unwrap();
+        assert_eq!(
+            clean(" Direktiv-Api-Key:abc "),
+            ("Direktiv-Api-Key: abc".to_owned(), true)
+        );
+        assert_eq!(
+            clean("Authorization: Bearer  abc"),
+            ("Authorization: Bearer abc".to_owned(), true)
+        );
+        assert_eq!(clean("a: @b64@YWJj"), ("a: abc".to_owned(), false));
+    }
+
+    #[test]
+    fn header_lines_that_gitlab_left_empty_or_that_are_none() {
+        for (line, says) in [
+            ("direktiv-token: ", "has nothing behind its header's name"),
+            ("direktiv-token:", "has nothing behind its header's name"),
+            ("Authorization: Bearer ", "has nothing behind its header's name"),
+            ("direktiv-token: $DIREKTIV_TOKEN", "has a literal reference"),
+            ("direktiv-token: ${DIREKTIV_TOKEN}", "has a literal reference"),
+            ("Authorization: Bearer $SOME_JWT", "has a literal reference"),
+            ("s3cr3t", "is no header line, for it has no colon"),
+            (": s3cr3t", "is no header line: what is before the colon"),
+            (
+                "\"direktiv-token: s3cr3t\"",
+                "is no header line: what is before the colon",
+            ),
+            (
+                "-H 'direktiv-token: s3cr3t'",
+                "is no header line: what is before the colon",
+            ),
+            ("direktiv-token: s3cr3t\nX-Other: 1", "has a line break"),
+            ("direktiv-token: s3cr3tü", "has a line break or another character"),
+            ("direktiv-token: @b64@s3cr*t", "starts with @b64@"),
+        ] {
+            let problem = clean("DIREKTIV_HEADER", line).unwrap_err().to_string();
+            assert!(
+                problem.starts_with(&format!("DIREKTIV_HEADER {says}")),
+                "{line}: {problem}"
+            );
+            for part in ["s3cr", "SOME_JWT", "$"] {
+                assert!(!problem.contains(part), "{line} is quoted: {problem}");
+            }
+        }
+    }
+}
