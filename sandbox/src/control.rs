@@ -12,47 +12,36 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::faults::FaultRule;
+use crate::journal::Recorded;
 use crate::page;
-use crate::server::World;
+use crate::services::Service;
+use crate::shared::Shared;
 use crate::wire::{Reply, Request};
-use crate::{FaultRule, Service};
-
-/// The headers that carry credentials: what is masked for people, and echoed by the fault that echoes.
-pub(crate) const CREDENTIAL_HEADERS: [&str; 9] = [
-    "authorization",
-    "direktiv-token",
-    "direktiv-api-key",
-    "direktiv-api-token",
-    "apikey",
-    "job-token",
-    "private-token",
-    "proxy-authorization",
-    "cookie",
-];
 
 /// Answers a request that is for no service.
-pub(crate) fn answer(world: &World, request: &Request) -> Reply {
+pub(crate) fn answer(shared: &Shared, request: &Request) -> Reply {
     let segments = request.segments().unwrap_or_default();
     let segments = segments.iter().map(String::as_str).collect::<Vec<_>>();
     match (request.method.as_str(), segments.as_slice()) {
-        ("GET", [""]) => page::render(world),
+        ("GET", [""]) => page::render(shared),
         ("GET", ["_sandbox", "health"]) => Reply::json(200, &json!({"ok": true})),
-        ("GET", ["_sandbox", "requests"]) => requests(world, request),
+        ("GET", ["_sandbox", "requests"]) => requests(shared, request),
         ("GET", ["_sandbox", "state"]) => {
-            let mut services = world.services();
-            let states = Service::ALL.map(|service| (service.name().to_owned(), services.of(service).state()));
+            let mut stand_ins = shared.stand_ins();
+            let states = Service::ALL.map(|service| (service.name().to_owned(), stand_ins.of(service).state()));
             Reply::json(200, &Value::Object(states.into_iter().collect::<Map<_, _>>()))
         }
         ("GET", ["_sandbox", "state", name]) => match Service::named(name) {
-            Some(service) => Reply::json(200, &world.services().of(service).state()),
+            Some(service) => Reply::json(200, &shared.stand_ins().of(service).state()),
             None => problem(404, &format!("there is no service {name:?}")),
         },
-        ("POST", ["_sandbox", "faults"]) => faults(world, request),
+        ("POST", ["_sandbox", "faults"]) => faults(shared, request),
         ("POST", ["_sandbox", "seed", name]) => match (Service::named(name), request.json()) {
             (None, _) => problem(404, &format!("there is no service {name:?}")),
             (_, Err(error)) => problem(400, &format!("the body is not JSON: {error}")),
             (Some(service), Ok(state)) => {
-                let seeded = world.services().of(service).seed(state);
+                let seeded = shared.stand_ins().of(service).seed(state);
                 seeded.map_or_else(
                     |error| problem(400, &error),
                     |()| Reply::json(200, &json!({"ok": true})),
@@ -60,13 +49,16 @@ pub(crate) fn answer(world: &World, request: &Request) -> Reply {
             }
         },
         ("POST", ["_sandbox", "reset"]) => {
-            world.reset();
+            shared.reset();
             Reply::json(200, &json!({"ok": true}))
         }
-        _ => problem(
-            404,
-            "the sandbox serves /rely, /cto, /direktiv, /aviator, /port, /gitlab, /_sandbox and /",
-        ),
+        _ => {
+            let services = Service::ALL.map(|service| format!("/{}", service.name()));
+            problem(
+                404,
+                &format!("the sandbox serves {}, /_sandbox and /", services.join(", ")),
+            )
+        }
     }
 }
 
@@ -74,22 +66,22 @@ fn problem(status: u16, message: &str) -> Reply {
     Reply::json(status, &json!({"error": message}))
 }
 
-fn requests(world: &World, request: &Request) -> Reply {
+fn requests(shared: &Shared, request: &Request) -> Reply {
     let query = request.query();
     let only = match query.get("service").map(|name| (name, Service::named(name))) {
         None => None,
         Some((_, Some(service))) => Some(service),
         Some((name, None)) => return problem(404, &format!("there is no service {name:?}")),
     };
-    let entries = world.journal().entries();
+    let entries = shared.journal().entries();
     let entries = entries
         .iter()
         .filter(|entry| only.is_none_or(|service| entry.service == service));
-    Reply::json(200, &entries.map(crate::Recorded::to_json).collect())
+    Reply::json(200, &entries.map(Recorded::to_json).collect())
 }
 
 /// All rules are taken, or none.
-fn faults(world: &World, request: &Request) -> Reply {
+fn faults(shared: &Shared, request: &Request) -> Reply {
     let rules = match request.json() {
         Ok(Value::Array(rules)) => rules,
         Ok(rule) => vec![rule],
@@ -98,7 +90,7 @@ fn faults(world: &World, request: &Request) -> Reply {
     match rules.iter().map(FaultRule::from_json).collect::<Result<Vec<_>, _>>() {
         Err(error) => problem(400, &error),
         Ok(rules) => {
-            let mut faults = world.faults();
+            let mut faults = shared.faults();
             for (service, rule) in rules {
                 faults.add(service, rule);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::Service;
+use crate::services::Service;
 use crate::wire::Request;
 
 /// One way in which a request goes wrong.

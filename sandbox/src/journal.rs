@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use crate::Service;
+use crate::services::Service;
 use crate::wire::Request;
 
 /// A container that serves for weeks must not grow without end.

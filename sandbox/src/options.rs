@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{DirektivAuth, DirektivVersion, GitLabAccess};
-
 /// How a sandbox starts. `Options::default()` is what [`crate::Sandbox::start`] uses.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is chosen by itself")]
@@ -129,4 +127,57 @@ impl Default for Credentials {
             gitlab_access_token: text("glpat-sandbox-c90f27"),
         }
     }
+}
+
+/// Which Direktiv the sandbox stands in for (`vendors/direktiv.md` §1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DirektivVersion {
+    /// v0.6.6 and v0.6.7: the old API; takes `apikey` and `direktiv-token`.
+    V0_6,
+    /// v0.7: the old API with directory mirrors; takes `direktiv-token`.
+    V0_7,
+    /// v0.8.5, the only release with both sync endpoints; takes `direktiv-token`.
+    V0_8_5,
+    /// v0.10: the new API alone; takes `Direktiv-Api-Key`.
+    V0_10,
+}
+
+/// Which header carries the credential (`vendors/direktiv.md` §1, §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirektivAuth {
+    /// No credential is looked for, as in the pure open-source binary of v0.9 and newer.
+    Open,
+    /// `direktiv-token`.
+    Token,
+    /// `Direktiv-Api-Key`.
+    ApiKey,
+    /// `Direktiv-Api-Token`, a UUID made in the enterprise UI.
+    ApiToken,
+    /// `Authorization: Bearer`, an OIDC JWT.
+    Bearer,
+    /// `apikey`.
+    Apikey,
+}
+
+impl DirektivAuth {
+    /// The header's name in lower case; None where no header is looked for.
+    pub(crate) const fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Open => None,
+            Self::Token => Some("direktiv-token"),
+            Self::ApiKey => Some("direktiv-api-key"),
+            Self::ApiToken => Some("direktiv-api-token"),
+            Self::Bearer => Some("authorization"),
+            Self::Apikey => Some("apikey"),
+        }
+    }
+}
+
+/// Whether GitLab lets a job token read something. An access token always may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GitLabAccess {
+    /// It does.
+    Allowed,
+    /// It answers this status: 401, 403 or 404, as instances differ.
+    Refused(u16),
 }

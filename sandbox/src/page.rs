@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::control::CREDENTIAL_HEADERS;
-use crate::server::World;
+use crate::journal::Recorded;
+use crate::services::{Service, credential_fields, is_credential_header, is_credential_parameter};
+use crate::shared::Shared;
 use crate::wire::Reply;
-use crate::{Recorded, Service};
 
 /// How many requests are shown, and how much of each text: a page is for a glance, the JSON routes have it all.
 const SHOWN_REQUESTS: usize = 100;
@@ -25,8 +25,8 @@ const STYLE: &str = "\
     vertical-align:top}td.path{word-break:break-all}.bad{color:#c33}summary{cursor:pointer}";
 
 /// `GET /`.
-pub(crate) fn render(world: &World) -> Reply {
-    let secrets = world.secrets();
+pub(crate) fn render(shared: &Shared) -> Reply {
+    let secrets = shared.secrets();
     let text = |text: &str| escape(&shorten(&mask(text, &secrets)));
     let mut page = String::from("<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">");
     // A refresh by the browser itself needs no script.
@@ -35,11 +35,11 @@ pub(crate) fn render(world: &World) -> Reply {
     page += "</style></head><body><h1>notify-event sandbox</h1><p>What each service holds, and the requests it got. \
         Credentials are masked.</p>";
     let states = {
-        let mut services = world.services();
-        Service::ALL.map(|service| (service, services.of(service).state()))
+        let mut stand_ins = shared.stand_ins();
+        Service::ALL.map(|service| (service, stand_ins.of(service).state()))
     };
     for (service, state) in states {
-        let pretty = serde_json::to_string_pretty(&holdings(state)).unwrap_or_default();
+        let pretty = serde_json::to_string_pretty(&holdings(service, state)).unwrap_or_default();
         write!(
             page,
             "<h2 id=\"{0}\">{0}</h2><pre>{1}</pre>",
@@ -48,7 +48,7 @@ pub(crate) fn render(world: &World) -> Reply {
         )
         .ok();
     }
-    let entries = world.journal().entries();
+    let entries = shared.journal().entries();
     write!(page, "<h2 id=\"requests\">{} requests, newest first</h2><table><thead><tr><th>service<th>request<th>answer</tr></thead><tbody>", entries.len()).ok();
     for entry in entries.iter().rev().take(SHOWN_REQUESTS) {
         let query = if entry.query.is_empty() {
@@ -85,10 +85,11 @@ pub(crate) fn render(world: &World) -> Reply {
 }
 
 /// A state without what is the same in every sandbox.
-fn holdings(mut state: Value) -> Value {
+fn holdings(service: Service, mut state: Value) -> Value {
     if let Some(state) = state.as_object_mut() {
-        state.remove("blueprints");
-        state.remove("actions");
+        for name in service.declaration().fixed_state {
+            state.remove(*name);
+        }
     }
     state
 }
@@ -98,29 +99,27 @@ fn holdings(mut state: Value) -> Value {
 fn details(entry: &Recorded) -> String {
     let mut text = String::new();
     for (name, value) in &entry.headers {
-        let value = if CREDENTIAL_HEADERS.contains(&name.as_str()) {
-            MASK
-        } else {
-            value
-        };
+        let value = if is_credential_header(name) { MASK } else { value };
         writeln!(text, "{name}: {value}").ok();
     }
     let mut body = entry.json();
     let body = if body.is_null() {
         entry.text()
     } else {
-        if let Some(secret) = body.get_mut("clientSecret") {
-            *secret = Value::from(MASK);
+        for field in credential_fields() {
+            if let Some(secret) = body.get_mut(field) {
+                *secret = Value::from(MASK);
+            }
         }
         serde_json::to_string_pretty(&body).unwrap_or_default()
     };
     text + "\n" + &body
 }
 
-/// Masks the parameters that GitLab takes credentials in.
+/// Masks the parameters that credentials are sent in.
 fn mask_parameters(query: &str) -> String {
     let masked = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name @ ("job_token" | "private_token" | "access_token"), _)) => format!("{name}={MASK}"),
+        Some((name, _)) if is_credential_parameter(name) => format!("{name}={MASK}"),
         _ => pair.to_owned(),
     });
     masked.collect::<Vec<_>>().join("&")

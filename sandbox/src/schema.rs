@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::clock::parse_time;
+
 /// Checks a value against `{"type": …, "format": …, "enum": […], "items": …}`; says what is wrong with it.
 /// A list of types accepts any of them.
 pub(crate) fn check(value: &Value, schema: &Value) -> Result<(), String> {
@@ -26,7 +28,7 @@ pub(crate) fn check(value: &Value, schema: &Value) -> Result<(), String> {
     }
     if let (Some(format), Some(text)) = (schema["format"].as_str(), value.as_str()) {
         let matches = match format {
-            "date-time" => crate::wire::parse_time(text).is_some(),
+            "date-time" => parse_time(text).is_some(),
             "url" => is_url(text),
             _ => true,
         };
@@ -41,7 +43,7 @@ pub(crate) fn check(value: &Value, schema: &Value) -> Result<(), String> {
 }
 
 /// An absolute URL with a scheme and something behind it, and nothing that has to be escaped in one.
-pub(crate) fn is_url(text: &str) -> bool {
+fn is_url(text: &str) -> bool {
     let scheme = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme

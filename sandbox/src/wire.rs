@@ -168,42 +168,6 @@ pub(crate) fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
-/// The current time as the services print it: RFC 3339, UTC, milliseconds.
-pub(crate) fn now() -> String {
-    stamp(time::OffsetDateTime::now_utc())
-}
-
-/// A time as the services print it.
-pub(crate) fn stamp(moment: time::OffsetDateTime) -> String {
-    let format =
-        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    moment.format(format).expect("a UTC time always fits this format")
-}
-
-/// Reads a time that a service or a seed wrote.
-pub(crate) fn parse_time(text: &str) -> Option<time::OffsetDateTime> {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
-}
-
-/// Merges `patch` into `target` as RFC 7396 does: objects by key, null removes, anything else replaces.
-pub(crate) fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(changes) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let fields = target.as_object_mut().expect("made an object above");
-    for (name, change) in changes {
-        if change.is_null() {
-            fields.remove(&name);
-        } else {
-            merge(fields.entry(name).or_insert(Value::Null), change);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,12 +192,5 @@ mod tests {
         assert_eq!(percent_decode("%zz"), None);
         assert_eq!(percent_decode("%F"), None);
         assert_eq!(percent_decode("%FF"), None);
-    }
-
-    #[test]
-    fn a_merge_keeps_what_it_does_not_name() {
-        let mut target = serde_json::json!({"a": {"b": 1, "c": 2}, "d": [1]});
-        merge(&mut target, serde_json::json!({"a": {"b": null, "e": 3}, "d": [2]}));
-        assert_eq!(target, serde_json::json!({"a": {"c": 2, "e": 3}, "d": [2]}));
     }
 }

@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    BODY_LIMIT, DirektivVersion, Instance, Namespace, Refusal, Sync, begin, cloud_event, failed, later, raw_output,
-    with_output,
-};
-use crate::Options;
-use crate::wire::{Reply, Request, now};
+use super::event::cloud_event;
+use super::instance::{Instance, failed, raw_output};
+use super::namespace::{BODY_LIMIT, Namespace};
+use super::refusal::Refusal;
+use super::sync::Sync;
+use crate::clock::{later, now};
+use crate::options::{DirektivVersion, Options};
+use crate::wire::{Reply, Request};
 
 /// The new API in one namespace (§4 to §6).
 pub(super) struct V2<'a> {
@@ -36,7 +38,7 @@ impl V2<'_> {
             }
             ("PATCH", ["instances", id]) => self.cancel(id, request),
             ("GET", ["instances", id, "output"]) => {
-                let shown = with_output(self.instance(id)?, self.name);
+                let shown = self.instance(id)?.show_with_output(self.name);
                 Ok(Reply::json(200, &json!({"data": shown})))
             }
             (
@@ -115,7 +117,7 @@ impl V2<'_> {
             let text = format!("cannot load workflow: file '{path}' does not exist");
             return Err(Refusal::v2(&text, &text));
         }
-        let mut instance = begin(self.options, self.namespace, path, request);
+        let mut instance = self.namespace.start(self.options, path, request);
         if !wait {
             return Ok(Reply::json(200, &json!({"data": instance.show(self.name)})));
         }
@@ -129,7 +131,7 @@ impl V2<'_> {
             "complete".clone_into(&mut instance.status);
             instance.ended_at = Some(later(&instance.created_at, takes));
             instance.output = Some(output.clone());
-            return Ok(Reply::json(200, &json!({"data": with_output(&instance, self.name)})).after(takes));
+            return Ok(Reply::json(200, &json!({"data": instance.show_with_output(self.name)})).after(takes));
         }
         Ok(raw_output(output, query.get("field"), query.get("raw"), query.get("ctype")).after(takes))
     }

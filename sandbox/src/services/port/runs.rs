@@ -2,22 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Port, Refusal, body, flag, number, only, query};
+use super::request::{Refusal, body, flag, number, only, query};
+use super::run::{ENDS, blank, ended, settle};
+use super::state::State;
+use crate::clock::now;
 use crate::schema;
-use crate::wire::{Reply, Request, now};
+use crate::wire::{Reply, Request};
 
-/// What a run can end as.
-const ENDS: [&str; 2] = ["SUCCESS", "FAILURE"];
-
-impl Port {
+impl State {
     /// `POST /v1/actions/{action}/runs[?run_as=…]`.
     pub(super) fn create_run(&mut self, action: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = query(request, &["run_as"])?;
-        let definition = self
-            .state
-            .actions
-            .get(action)
-            .ok_or(Refusal::missing("Action", action))?;
+        let definition = self.actions.get(action).ok_or(Refusal::missing("Action", action))?;
         let body = body(request)?;
         only(&body, &["properties", "entity"])?;
         let inputs = body.get("properties").and_then(Value::as_object);
@@ -61,14 +57,14 @@ impl Port {
             }
             run["createdBy"] = json!(user);
         }
-        self.state.runs.insert(id, run.clone());
+        self.runs.insert(id, run.clone());
         Ok(Reply::json(202, &json!({"ok": true, "run": run})))
     }
 
     /// `GET /v1/actions/runs/{run_id}?version=v2`.
     pub(super) fn read_run(&self, id: &str, request: &Request) -> Result<Reply, Refusal> {
         versioned(request)?;
-        let run = self.state.runs.get(id).ok_or(Refusal::missing("Run", id))?;
+        let run = self.runs.get(id).ok_or(Refusal::missing("Run", id))?;
         Ok(Reply::json(200, &json!({"ok": true, "run": run})))
     }
 
@@ -78,7 +74,7 @@ impl Port {
         let active = flag(&query, "active")?;
         let limit = number(&query, "limit", 1000)?;
         let external = query.get("external_run_id");
-        let runs = self.state.runs.values();
+        let runs = self.runs.values();
         let runs = runs.filter(|run| external.is_none_or(|wanted| run["externalRunId"] == wanted));
         let runs = runs
             .filter(|run| !active || !ended(run))
@@ -151,7 +147,7 @@ impl Port {
         let log_id = format!("log_{}", &uuid::Uuid::new_v4().simple().to_string()[..16]);
         let log = json!({"id": log_id, "runId": id, "message": message, "createdBy": run["createdBy"],
             "createdAt": now()});
-        self.state.logs.entry(id.to_owned()).or_default().push(log.clone());
+        self.logs.entry(id.to_owned()).or_default().push(log.clone());
         Ok(Reply::json(201, &json!({"ok": true, "runLog": log})))
     }
 
@@ -159,9 +155,8 @@ impl Port {
     pub(super) fn read_logs(&self, id: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = query(request, &["limit", "offset"])?;
         let (limit, offset) = (number(&query, "limit", 1000)?, number(&query, "offset", 0)?);
-        self.state.runs.get(id).ok_or(Refusal::missing("Run", id))?;
+        self.runs.get(id).ok_or(Refusal::missing("Run", id))?;
         let logs = self
-            .state
             .logs
             .get(id)
             .into_iter()
@@ -183,7 +178,7 @@ impl Port {
             Some("DECLINE") => "DECLINED",
             _ => return Err(Refusal::invalid("body/status must be equal to one of APPROVE, DECLINE")),
         };
-        let run = self.state.runs.get_mut(id).ok_or(Refusal::missing("Run", id))?;
+        let run = self.runs.get_mut(id).ok_or(Refusal::missing("Run", id))?;
         if run["status"] != "WAITING_FOR_APPROVAL" {
             return Err(Refusal::invalid("the run doesn't wait for approval"));
         }
@@ -194,7 +189,7 @@ impl Port {
 
     /// A run that hasn't ended: a run that has is immutable.
     fn open_run(&mut self, id: &str) -> Result<&mut Value, Refusal> {
-        let run = self.state.runs.get_mut(id).ok_or(Refusal::missing("Run", id))?;
+        let run = self.runs.get_mut(id).ok_or(Refusal::missing("Run", id))?;
         if ended(run) {
             return Err(Refusal::new(
                 422,
@@ -203,27 +198,6 @@ impl Port {
             ));
         }
         Ok(run)
-    }
-}
-
-/// A run as it is created.
-pub(super) fn blank(id: &str, action: &str) -> Value {
-    json!({"id": id, "status": "IN_PROGRESS", "statusLabel": null, "action": {"identifier": action}, "entity": null,
-        "properties": {}, "link": [], "summary": null, "externalRunId": null, "createdBy": "dana@example.com",
-        "createdAt": now(), "updatedAt": now(), "endedAt": null, "synchronized": false, "changedEntities": []})
-}
-
-fn ended(run: &Value) -> bool {
-    run["status"]
-        .as_str()
-        .is_some_and(|status| ENDS.contains(&status) || status == "DECLINED")
-}
-
-/// Notes when a run was changed, and when it ended.
-fn settle(run: &mut Value) {
-    run["updatedAt"] = json!(now());
-    if ended(run) && run["endedAt"].is_null() {
-        run["endedAt"] = run["updatedAt"].clone();
     }
 }
 

@@ -4,8 +4,24 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::wire::{Reply, Request, merge};
-use crate::{Options, StandIn};
+use crate::json::merge;
+use crate::options::Options;
+use crate::stand_in::{CredentialsIn, Declaration, StandIn, Variable};
+use crate::wire::{Reply, Request};
+
+pub(super) const DECLARATION: Declaration = Declaration {
+    name: "cto",
+    title: "CTO.ai",
+    address: ("CTOAI_API_URL", ""),
+    variables: &[
+        Variable::secret("CTOAI_EVENTS_API_TOKEN", |known| &known.cto_token),
+        Variable::open("CTOAI_TEAM_ID", |known| &known.cto_team),
+    ],
+    credentials_in: CredentialsIn::STANDARD_HEADERS,
+    fixed_state: &[],
+    reported_state: "/events",
+    start: |options| Box::new(Cto::new(options)),
+};
 
 /// `vendors/cto.md` §2: the keys that the official template sends, all of them, always.
 const KEYS: [&str; 9] = [
@@ -23,7 +39,7 @@ const KEYS: [&str; 9] = [
 /// `vendors/cto.md` §3: what a change event may have besides.
 const CHANGE_KEYS: [&str; 7] = ["author", "base", "created_at", "labels", "number", "target", "title"];
 
-pub(crate) struct Cto {
+struct Cto {
     token: String,
     team: String,
     events: Vec<Value>,
@@ -43,7 +59,7 @@ impl Refusal {
 }
 
 impl Cto {
-    pub(crate) fn new(options: &Options) -> Self {
+    fn new(options: &Options) -> Self {
         let known = &options.credentials;
         Self {
             token: known.cto_token.clone(),
@@ -88,7 +104,7 @@ impl StandIn for Cto {
         self.route(request).unwrap_or_else(Refusal::reply)
     }
 
-    fn complain(&self, status: u16, message: &str) -> Reply {
+    fn error_reply(&self, status: u16, message: &str) -> Reply {
         Refusal::new(status, message).reply()
     }
 

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    BODY_LIMIT, DirektivVersion, Instance, Namespace, Refusal, Sync, age, begin, cloud_event, failed, finish_sync,
-    raw_output,
-};
-use crate::Options;
+use super::event::cloud_event;
+use super::instance::{Instance, failed, raw_output};
+use super::namespace::{BODY_LIMIT, Namespace};
+use super::refusal::Refusal;
+use super::sync::Sync;
+use crate::options::{DirektivVersion, Options};
 use crate::wire::{Query, Reply, Request};
 
 /// The old API in one namespace (§3, §5, §6).
@@ -52,11 +53,7 @@ impl V1<'_> {
             ("POST", ["activities", id, "cancel"]) => {
                 let sync = self.namespace.syncs.iter_mut().find(|sync| sync.id == *id);
                 let sync = sync.ok_or(Refusal::v1(404, format!("activity '{id}' not found")))?;
-                if sync.runs() {
-                    sync.log.push("cancelled".to_owned());
-                    let ran = age(&sync.created_at);
-                    finish_sync(sync, "failed", ran);
-                }
+                sync.cancel();
                 Ok(Reply::empty(200))
             }
             ("POST", ["broadcast"]) => self.broadcast(request),
@@ -150,7 +147,7 @@ impl V1<'_> {
         if !request.body.is_empty() && request.json().is_err() {
             return Err(Refusal::v1(406, "input is not JSON"));
         }
-        Ok(begin(self.options, self.namespace, path, request))
+        Ok(self.namespace.start(self.options, path, request))
     }
 
     /// `op=wait`: the raw output, when it is there.

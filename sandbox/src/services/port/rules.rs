@@ -1,108 +1,14 @@
-//! Searching entities, in all blueprints and in one (`vendors/port.md` §2).
+//! The rules that entities are searched by: `{"combinator": "and", "rules": […]}`.
 
 use std::cmp::Ordering;
 
 use serde_json::{Value, json};
 
-use super::entities::{VIEW, view};
-use super::{Port, Refusal, body, flag, only, query};
-use crate::wire::{Reply, Request, parse_time};
-
-/// The page of a search in a blueprint: what is the default, and what the most (§2).
-const PAGE: usize = 200;
-const LARGEST_PAGE: u64 = 1000;
-
-impl Port {
-    /// `POST /v1/entities/search`.
-    pub(super) fn search(&self, request: &Request) -> Result<Reply, Refusal> {
-        let query = query(request, &[VIEW.as_slice(), &["allow_partial_results"]].concat())?;
-        for name in [
-            "exclude_calculated_properties",
-            "attach_title_to_relation",
-            "allow_partial_results",
-        ] {
-            flag(&query, name)?;
-        }
-        let search = body(request)?;
-        only(&search, &["combinator", "rules"])?;
-        let search = Value::Object(search);
-        check(&search)?;
-        let (include, exclude) = (query.all("include"), query.all("exclude"));
-        let (mut entities, mut blueprints) = (Vec::new(), Vec::new());
-        for (blueprint, all) in &self.state.entities {
-            for entity in all.values() {
-                if fits(entity, &search)? {
-                    entities.push(view(entity, &include, &exclude));
-                    if blueprints.last() != Some(blueprint) {
-                        blueprints.push(blueprint.clone());
-                    }
-                }
-            }
-        }
-        Ok(Reply::json(
-            200,
-            &json!({"ok": true, "entities": entities, "matchingBlueprints": blueprints}),
-        ))
-    }
-
-    /// `POST /v1/blueprints/{bp}/entities/search`, in pages.
-    pub(super) fn search_in(&self, blueprint: &str, request: &Request) -> Result<Reply, Refusal> {
-        query(request, &[])?;
-        self.blueprint(blueprint)?;
-        let body = body(request)?;
-        only(&body, &["query", "include", "exclude", "limit", "from"])?;
-        let names = |name: &str| match body.get(name) {
-            None => Ok(Vec::new()),
-            Some(value) => {
-                let names = value
-                    .as_array()
-                    .and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-                names.ok_or(Refusal::invalid(format!("body/{name} must be an array of strings")))
-            }
-        };
-        let (include, exclude) = (names("include")?, names("exclude")?);
-        let limit = match body.get("limit") {
-            None => PAGE,
-            Some(limit) => {
-                let limit = limit.as_u64().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
-                let limit = limit.ok_or(Refusal::invalid("body/limit must be between 1 and 1000"))?;
-                usize::try_from(limit).expect("at most 1000")
-            }
-        };
-        // The cursor is opaque to clients: the identifier that the last page ended with.
-        let from = match body.get("from") {
-            None => None,
-            Some(cursor) => {
-                let known = cursor.as_str().and_then(|cursor| cursor.strip_prefix("after:"));
-                Some(known.ok_or(Refusal::invalid("body/from is not a cursor of this search"))?)
-            }
-        };
-        if let Some(search) = body.get("query") {
-            check(search)?;
-        }
-        let (mut entities, mut next) = (Vec::new(), None);
-        for (identifier, entity) in self.state.entities.get(blueprint).into_iter().flatten() {
-            let passed = from.is_some_and(|last| identifier.as_str() <= last);
-            if passed || !body.get("query").map_or(Ok(true), |search| fits(entity, search))? {
-                continue;
-            }
-            if entities.len() == limit {
-                next = entities.last().map(|(last, _)| format!("after:{last}"));
-                break;
-            }
-            entities.push((identifier, view(entity, &include, &exclude)));
-        }
-        let entities = entities.into_iter().map(|(_, entity)| entity).collect::<Vec<_>>();
-        let mut reply = json!({"ok": true, "entities": entities});
-        if let Some(next) = next {
-            reply["next"] = json!(next);
-        }
-        Ok(Reply::json(200, &reply))
-    }
-}
+use super::request::Refusal;
+use crate::clock::parse_time;
 
 /// Refuses what isn't `{"combinator": "and" or "or", "rules": […]}`, also where there is nothing to search.
-fn check(search: &Value) -> Result<(), Refusal> {
+pub(super) fn check(search: &Value) -> Result<(), Refusal> {
     if search.get("combinator").is_none() {
         return Err(Refusal::invalid("body must have required property 'combinator'"));
     }

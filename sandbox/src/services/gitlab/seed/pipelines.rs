@@ -1,0 +1,160 @@
+//! Pipelines and their bridges, with what their seed leaves out.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::super::model::{Bridge, JOB_STATUSES, Job, Pipeline, Project, latest, web};
+use super::fields::{dana, fields, list, moment, one_of, person, read, set, take};
+use super::jobs::{Numbers, fill_job, numbered};
+use crate::clock::stamp;
+
+pub(super) const SHA: &str = "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a";
+
+/// When pipelines are created.
+pub(super) const CREATED: OffsetDateTime = time::macros::datetime!(2025-03-01 10:00:00 UTC);
+
+impl Pipeline {
+    pub(super) fn derive(id: u64, given: &Value, project: &Project, numbers: &mut Numbers) -> Result<Self, String> {
+        let mut pipeline = fields(given)?;
+        set(&mut pipeline, "created_at", || stamp(CREATED));
+        let created = moment(&mut pipeline, "created_at")?.ok_or("\"created_at\" is null")?;
+        set(&mut pipeline, "user", dana);
+        person(&mut pipeline, "user")?;
+        let user = pipeline["user"].clone();
+        let jobs = pipeline.remove("jobs").unwrap_or(json!([]));
+        let mut previous = id * 1000;
+        let mut filled = Vec::new();
+        for (turn, job) in list(&jobs)
+            .map_err(|error| format!("jobs: {error}"))?
+            .iter()
+            .enumerate()
+        {
+            previous = numbers.next(job, previous);
+            let job = numbered(job, previous).and_then(|job| fill_job(&job, turn, created, &user, project));
+            let job = job.and_then(|job| read::<Job>(Value::Object(job)));
+            filled.push(job.map_err(|error| format!("job {}: {error}", turn + 1))?);
+        }
+        let bridges = pipeline.remove("bridges").unwrap_or(json!([]));
+        let (mut shown, mut read_bridges) = (Vec::new(), Vec::new());
+        let mut previous = id * 1000 + 900;
+        for (turn, bridge) in list(&bridges)
+            .map_err(|error| format!("bridges: {error}"))?
+            .iter()
+            .enumerate()
+        {
+            previous = numbers.next(bridge, previous);
+            let bridge = Bridge::derive(bridge, previous, turn, created, &user, project);
+            let bridge = bridge.map_err(|error| format!("bridge {}: {error}", turn + 1))?;
+            let mut fields = fields(&json!(bridge.job))?;
+            fields.insert("downstream_pipeline".to_owned(), bridge.downstream_pipeline.clone());
+            shown.push(Value::Object(fields));
+            read_bridges.push(bridge);
+        }
+        let known = [
+            "iid",
+            "name",
+            "ref",
+            "tag",
+            "sha",
+            "source",
+            "status",
+            "user",
+            "created_at",
+            "updated_at",
+            "web_url",
+        ];
+        if let Some(name) = pipeline.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(format!("unknown field {name:?}"));
+        }
+        set(&mut pipeline, "status", || composite(&filled, &read_bridges));
+        let ends = filled
+            .iter()
+            .filter_map(|job| job.finished_at.as_ref().or(job.started_at.as_ref()));
+        set(&mut pipeline, "updated_at", || {
+            ends.max().cloned().unwrap_or_else(|| stamp(created))
+        });
+        moment(&mut pipeline, "updated_at")?;
+        Ok(Self {
+            iid: take(&mut pipeline, "iid", || id % 1000)?,
+            name: take(&mut pipeline, "name", || Value::Null)?,
+            reference: take(&mut pipeline, "ref", || "main")?,
+            tag: take(&mut pipeline, "tag", || false)?,
+            sha: take(&mut pipeline, "sha", || SHA)?,
+            source: take(&mut pipeline, "source", || "push")?,
+            status: one_of(&pipeline, "status", &JOB_STATUSES)?,
+            user,
+            created_at: stamp(created),
+            updated_at: take(&mut pipeline, "updated_at", || Value::Null)?,
+            web_url: take(&mut pipeline, "web_url", || web(project, "pipelines", id))?,
+            jobs: filled,
+            bridges: shown,
+            read_bridges,
+        })
+    }
+}
+
+impl Bridge {
+    fn derive(
+        given: &Value,
+        id: u64,
+        turn: usize,
+        created: OffsetDateTime,
+        user: &Value,
+        project: &Project,
+    ) -> Result<Self, String> {
+        let mut bridge = fields(given)?;
+        let downstream_pipeline = bridge.remove("downstream_pipeline").unwrap_or_default();
+        let bridge = fill_job(&numbered(&Value::Object(bridge), id)?, turn, created, user, project)?;
+        Ok(Self {
+            job: read(Value::Object(bridge))?,
+            downstream_pipeline,
+        })
+    }
+}
+
+/// The status that GitLab gives a pipeline for those of its jobs (`lib/gitlab/ci/status/composite.rb`).
+fn composite(jobs: &[Job], bridges: &[Bridge]) -> String {
+    let bridges = bridges.iter().map(|bridge| &bridge.job).collect::<Vec<_>>();
+    let jobs = latest(jobs.iter().collect()).into_iter().chain(latest(bridges));
+    let statuses = jobs.map(|job| match (job.status.as_str(), job.allow_failure) {
+        ("failed" | "canceled", true) => "success",
+        ("manual", true) => "skipped",
+        (status, _) => status,
+    });
+    let statuses = statuses.collect::<BTreeSet<_>>();
+    let only = |allowed: &[&str]| statuses.iter().all(|status| allowed.contains(status));
+    let any = |sought: &[&str]| statuses.iter().any(|status| sought.contains(status));
+    let status = if statuses.is_empty() || only(&["created"]) {
+        "created"
+    } else if only(&["skipped"]) {
+        "skipped"
+    } else if only(&["success", "skipped"]) {
+        "success"
+    } else if only(&["success", "skipped", "canceled"]) {
+        "canceled"
+    } else if only(&["created", "skipped", "pending"]) {
+        "pending"
+    } else if any(&["canceling"]) {
+        "canceling"
+    } else if any(&["running", "pending"]) {
+        "running"
+    } else if let Some(held) = [
+        "waiting_for_resource",
+        "waiting_for_callback",
+        "manual",
+        "scheduled",
+        "preparing",
+    ]
+    .into_iter()
+    .find(|held| statuses.contains(held))
+    {
+        held
+    } else if any(&["created"]) {
+        "running"
+    } else {
+        "failed"
+    };
+    status.to_owned()
+}
