@@ -1,19 +1,15 @@
 //! Starts the sandbox, and shows what notify-event does to it: a deployment's life, reported by the real binary.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use sandbox::{Options, Sandbox, Service};
 use serde_json::Value;
 
-const USAGE: &str = "\
-usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]
-
-Serves strict stand-ins of Rely.io, CTO.ai, Direktiv, Aviator Releases and Port, and of GitLab's API, reports a
-deployment's life to them with notify-event, shows what they then hold, and keeps serving until it is stopped.
-
+const OPTIONS: &str = "\
   --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
   --tls             serve TLS, with a root made for this run
   --once            end after the demonstration; fails if notify-event did
@@ -21,21 +17,6 @@ deployment's life to them with notify-event, shows what they then hold, and keep
   --help            this
 
 NOTIFY_EVENT_BIN names the notify-event to use; without it, cargo builds the one of this workspace.";
-
-/// Each run of the binary: what GitLab would call the job, what happens in it, and what it reports to.
-const LIFE: [(&str, &str, &[&str]); 3] = [
-    ("release", "started", &["aviator:release"]),
-    (
-        "deploy started",
-        "started",
-        &["rely", "cto", "direktiv", "aviator", "port"],
-    ),
-    (
-        "deploy succeeded",
-        "success",
-        &["rely", "cto", "direktiv", "aviator", "port"],
-    ),
-];
 
 /// What the command line asks for.
 struct Arguments {
@@ -49,21 +30,43 @@ fn main() -> ExitCode {
     let arguments = match read_arguments(std::env::args().skip(1)) {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            println!("{USAGE}");
+            print(usage());
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
-            eprintln!("{problem}\n\n{USAGE}");
+            complain(format!("{problem}\n\n{}", usage()));
             return ExitCode::from(2);
         }
     };
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("{problem}");
+            complain(problem);
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> String {
+    let destinations = Service::DESTINATIONS.map(Service::title).join(", ");
+    format!(
+        "usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]\n\n\
+         Serves strict stand-ins of {destinations}, and of GitLab's API,\n\
+         reports a deployment's life to them with notify-event, shows what they then hold, and keeps serving until it\n\
+         is stopped.\n\n{OPTIONS}"
+    )
+}
+
+/// Prints a line at once. That nobody reads it any more (`notify-event-sandbox | head -1`) is no reason to stop serving,
+/// or to forget what the demonstration came to. Returns whether it could be printed.
+fn print(line: impl Display) -> bool {
+    let mut output = std::io::stdout();
+    writeln!(output, "{line}").and_then(|()| output.flush()).is_ok()
+}
+
+/// The same for standard error.
+fn complain(line: impl Display) {
+    writeln!(std::io::stderr(), "{line}").ok();
 }
 
 /// None where the usage was asked for.
@@ -109,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
             format!("can't listen on {address}: {error}")
         }
     })?;
-    println!("The sandbox serves on {}/", sandbox.root_url());
+    print(format!("The sandbox serves on {}/", sandbox.root_url()));
     let demonstrated = if arguments.demonstrate {
         demonstrate(&sandbox)
     } else {
@@ -119,22 +122,21 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         return demonstrated;
     }
     if let Err(problem) = demonstrated {
-        eprintln!("{problem}");
+        complain(problem);
     }
     let serving = serve_until_stopped(|| {
-        println!("\nTo report to it from a shell:");
+        print("\nTo report to it from a shell:");
         for (name, value) in environment(&sandbox) {
-            println!("  export {name}={}", quote(&value));
+            print(format!("  export {name}={}", quote(&value)));
         }
-        println!("\nTo let it ask this sandbox's GitLab what happened, too:");
+        print("\nTo let it ask this sandbox's GitLab what happened, too:");
         for (name, value) in sandbox.gitlab_variables() {
-            println!("  export {name}={}", quote(&value));
+            print(format!("  export {name}={}", quote(&value)));
         }
-        println!(
+        print(format!(
             "\n{}/ shows what the services hold. Ctrl-C ends it.",
             sandbox.root_url()
-        );
-        std::io::stdout().flush().ok();
+        ));
     });
     serving.map_err(|error| format!("can't wait for signals: {error}"))
 }
@@ -166,12 +168,21 @@ fn serve_until_stopped(announce: impl FnOnce()) -> std::io::Result<()> {
 fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
     let binary = find_binary()?;
     let mut failed = Vec::new();
-    for (job, action, destinations) in LIFE {
-        println!("\n── {job}: notify-event {}", destinations.join(" "));
-        std::io::stdout().flush().ok();
+    let destinations = Service::DESTINATIONS.map(Service::name);
+    // Each run of the binary: what GitLab would call the job, what happens in it, and what it reports to.
+    let life = [
+        ("release", "started", &["aviator:release"][..]),
+        ("deploy started", "started", &destinations),
+        ("deploy succeeded", "success", &destinations),
+    ];
+    for (job, action, destinations) in life {
+        let printed = print(format!("\n── {job}: notify-event {}", destinations.join(" ")));
         let mut command = Command::new(&binary);
+        // It must not fail because nobody reads what it prints.
+        let output = if printed { Stdio::inherit() } else { Stdio::null() };
         command
             .args(destinations)
+            .stdout(output)
             .env_clear()
             .envs(environment(sandbox))
             .envs(gitlab())
@@ -181,13 +192,14 @@ fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
             .status()
             .map_err(|error| format!("can't run {}: {error}", binary.display()))?;
         if !status.success() {
-            eprintln!("notify-event ended with {status}");
+            complain(format!("notify-event ended with {status}"));
             failed.push(job);
         }
     }
     for service in Service::DESTINATIONS {
-        println!("\n── {} now holds", service.name());
-        println!("{}", summary(service, &sandbox.state(service)));
+        let state = sandbox.state(service);
+        let reported = serde_json::to_string_pretty(service.reported(&state)).unwrap_or_default();
+        print(format!("\n── {} now holds\n{reported}", service.name()));
     }
     if failed.is_empty() {
         Ok(())
@@ -235,24 +247,13 @@ fn gitlab() -> [(&'static str, &'static str); 22] {
     ]
 }
 
-/// The part of a state that a deployment changes, pretty.
-fn summary(service: Service, state: &Value) -> String {
-    let shown = match service {
-        Service::Rely | Service::Port => &state["entities"],
-        Service::Cto => &state["events"],
-        Service::Direktiv => &state["namespaces"]["demo"]["syncs"],
-        Service::Aviator | Service::GitLab => state,
-    };
-    serde_json::to_string_pretty(shown).unwrap_or_default()
-}
-
 /// The binary that `NOTIFY_EVENT_BIN` names, or the one that cargo builds and reports.
 fn find_binary() -> Result<PathBuf, String> {
     if let Some(binary) = std::env::var_os("NOTIFY_EVENT_BIN") {
         return Ok(binary.into());
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    println!("building notify-event …");
+    print("building notify-event …");
     let output = Command::new(env!("CARGO"))
         .args([
             "build",

@@ -73,6 +73,74 @@ fn a_taken_address_is_said_to_be_taken() {
     );
 }
 
+/// A pipe whose reader is gone before anything is written: `notify-event-sandbox | head -0`.
+fn unread() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_demonstration_that_nobody_reads_ends_as_notify_event_did() {
+    for (binary, code, complaint) in [
+        ("/bin/true", 0, ""),
+        ("/bin/false", 1, "notify-event failed in: release"),
+    ] {
+        let ended = program(&["--once", "--listen", "127.0.0.1:0"], binary)
+            .stdout(unread())
+            .output()
+            .unwrap();
+        let complaints = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{complaints}");
+        assert!(
+            complaints.contains(complaint) && !complaints.contains("panicked"),
+            "{complaints}"
+        );
+    }
+    // What notify-event itself prints is thrown away then.
+    let printing = program(&["--once", "--listen", "127.0.0.1:0"], "/bin/echo")
+        .stdout(unread())
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8(printing.stderr).unwrap();
+    assert_eq!((printing.status.code(), complaints.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_goes_on_serving() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut serving = program(&["--serve", "--listen", &address], "/bin/false")
+        .stdout(unread())
+        .stderr(unread())
+        .spawn()
+        .unwrap();
+    let health = format!("http://{address}/_sandbox/health");
+    let answered = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        ureq::get(&health).call().is_ok()
+    });
+    // By now all of the announcement has been written, or the program has ended over it.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let ended = serving.try_wait().unwrap();
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+    assert!(answered);
+    assert_eq!(ended, None);
+}
+
+#[test]
+fn the_usage_names_every_service() {
+    let help = program(&["--help"], "/bin/true").output().unwrap();
+    let usage = String::from_utf8(help.stdout).unwrap();
+    for service in sandbox::Service::ALL {
+        assert!(usage.contains(service.title()), "{usage}");
+    }
+    let unread = program(&["--help"], "/bin/true").stdout(unread()).output().unwrap();
+    assert_eq!((unread.status.code(), unread.stderr.len()), (Some(0), 0));
+}
+
 #[test]
 fn serving_goes_on_until_it_is_told_to_stop() {
     for signal in ["INT", "TERM"] {
