@@ -15,17 +15,17 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The credentials that the services accept.
     pub credentials: Credentials,
-    /// Whether Rely's PUT creates a missing entity; both readings are possible (`vendors/rely.md` §3).
+    /// Whether Rely's PUT creates a missing entity; both readings are possible (docs/vendors/rely.md 3).
     pub rely_put_creates: bool,
-    /// The status of Rely's reply to a POST of an id that exists: 409, 400 or 422 (`vendors/rely.md` §5, unknown).
+    /// The status of Rely's reply to a POST of an id that exists: 409, 400 or 422; unknown (docs/vendors/rely.md 5).
     pub rely_duplicate: u16,
-    /// The status of Rely's reply to a POST that created: 200 or 201 (`vendors/rely.md` §3, unknown).
+    /// The status of Rely's reply to a POST that created: 200 or 201; unknown (docs/vendors/rely.md 3).
     pub rely_created: u16,
-    /// Which Direktiv this is (`vendors/direktiv.md` §1).
+    /// Which Direktiv this is (docs/vendors/direktiv.md 1).
     pub direktiv_version: DirektivVersion,
-    /// Which header Direktiv takes the credential in; None for the one of its version (`vendors/direktiv.md` §1, §2).
+    /// Which header Direktiv takes the credential in; None for the one of its version (docs/vendors/direktiv.md 1, 2).
     pub direktiv_accepts: Option<DirektivAuth>,
-    /// A topic (`syncs`, `instances`, `events`) that the credential has no permission for (`vendors/direktiv.md` §2).
+    /// A topic (`syncs`, `instances`, `events`) that the credential has no permission for (docs/vendors/direktiv.md 2).
     pub direktiv_denies: Option<String>,
     /// How long a sync runs.
     pub direktiv_sync_takes: Duration,
@@ -37,23 +37,25 @@ pub struct Options {
     pub direktiv_workflow_output: Value,
     /// The error code and message that workflows fail with; None lets them complete.
     pub direktiv_workflow_fails: Option<(String, String)>,
-    /// The GitHub repository that the Aviator project is tied to (`vendors/aviator.md` §2).
+    /// The GitHub repository that the Aviator project is tied to (docs/vendors/aviator.md 2).
     pub aviator_repo: String,
-    /// Whether Aviator's calls 1 to 3 answer an object instead of nothing (`vendors/aviator.md` §3, unknown).
+    /// Whether Aviator answers releases, deployments and statuses with an object instead of nothing; unknown
+    /// (docs/vendors/aviator.md 3).
     pub aviator_replies: bool,
-    /// After how many authorised requests Port's token stops being accepted; None for never (`vendors/port.md` §1).
+    /// After how many authorised requests Port's token stops being accepted; None for never (docs/vendors/port.md 1).
     pub port_tokens_expire_after: Option<usize>,
-    /// The status of Port's reply to an upsert of an entity that exists: 201, or 200 as of old (`vendors/port.md` §2).
+    /// The status of Port's reply to an upsert of an entity that exists: 201, or 200 as of old
+    /// (docs/vendors/port.md 2).
     pub port_updated: u16,
-    /// Whether GitLab lets a job token list a pipeline's jobs; older instances don't (`gitlab.md` §2.5).
+    /// Whether GitLab lets a job token list a pipeline's jobs; older instances don't (docs/gitlab.md 2.5).
     pub gitlab_jobs: GitLabAccess,
-    /// How GitLab refuses a pipeline itself and its bridges to a job token (`gitlab.md` §2.5, §11).
+    /// How GitLab refuses a pipeline itself and its bridges to a job token (docs/gitlab.md 2.5, 11).
     pub gitlab_pipelines: GitLabAccess,
-    /// Whether GitLab lets a job token read deployments; older instances don't (`gitlab.md` §11).
+    /// Whether GitLab lets a job token read deployments; older instances don't (docs/gitlab.md 11).
     pub gitlab_deployments: GitLabAccess,
     /// Whether GitLab lets a job token read the artifacts of jobs.
     pub gitlab_artifacts: GitLabAccess,
-    /// Whether the job token has become invalid, as in the `after_script` of a canceled job (`gitlab.md` §2.5).
+    /// Whether the job token has become invalid, as in the `after_script` of a canceled job (docs/gitlab.md 2.5).
     pub gitlab_job_token_expired: bool,
 }
 
@@ -129,7 +131,7 @@ impl Default for Credentials {
     }
 }
 
-/// Which Direktiv the sandbox stands in for (`vendors/direktiv.md` §1).
+/// Which Direktiv the sandbox stands in for (docs/vendors/direktiv.md 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DirektivVersion {
     /// v0.6.6 and v0.6.7: the old API; takes `apikey` and `direktiv-token`.
@@ -142,7 +144,7 @@ pub enum DirektivVersion {
     V0_10,
 }
 
-/// Which header carries the credential (`vendors/direktiv.md` §1, §2).
+/// Which header carries the credential (docs/vendors/direktiv.md 1, 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirektivAuth {
     /// No credential is looked for, as in the pure open-source binary of v0.9 and newer.

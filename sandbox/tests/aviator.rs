@@ -1,4 +1,4 @@
-//! Aviator's stand-in against `vendors/aviator.md`.
+//! Aviator's stand-in against docs/vendors/aviator.md.
 
 mod common;
 

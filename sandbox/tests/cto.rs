@@ -1,4 +1,4 @@
-//! CTO.ai's stand-in against `vendors/cto.md`.
+//! CTO.ai's stand-in against docs/vendors/cto.md.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Direktiv's stand-in against `vendors/direktiv.md`.
+//! Direktiv's stand-in against docs/vendors/direktiv.md.
 
 mod common;
 
@@ -152,7 +152,7 @@ fn v2_wants_its_own_header() {
         code(&wrong.post(SYNCS, &json!({}))),
         (403, "access_token_invalid".into())
     );
-    // A key sent as a token too is refused for the token (§2).
+    // A key sent as a token too is refused for the token (docs/vendors/direktiv.md 2).
     let both = direktiv(&sandbox, "direktiv-api-key");
     let both = both.with("direktiv-api-token", Some("5b0c7a5e-3d51-4a0a-9a3e-0d6f5f0f9d11"));
     assert_eq!(

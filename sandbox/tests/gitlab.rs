@@ -1,4 +1,4 @@
-//! GitLab's stand-in against `gitlab.md` §2.5 and §11.
+//! GitLab's stand-in against docs/gitlab.md 2.5, 11.
 
 mod common;
 

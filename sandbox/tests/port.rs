@@ -1,4 +1,4 @@
-//! Port's stand-in against `vendors/port.md`.
+//! Port's stand-in against docs/vendors/port.md.
 
 mod common;
 
@@ -587,7 +587,7 @@ fn runs_are_refused_for_their_reasons() {
 }
 
 #[test]
-fn the_guides_example_works() {
+fn an_entity_with_a_property_of_each_type_is_kept() {
     let sandbox = Sandbox::start();
     let body = json!({"identifier": "example-entity", "properties": {"myStringProp": "My value", "myNumberProp": 1,
         "myBooleanProp": true, "myArrayProp": ["myVal1", "myVal2"], "myObjectProp": {"myKey": "myVal"}}});

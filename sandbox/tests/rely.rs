@@ -1,4 +1,4 @@
-//! Rely.io's stand-in against `vendors/rely.md`.
+//! Rely.io's stand-in against docs/vendors/rely.md.
 
 mod common;
 

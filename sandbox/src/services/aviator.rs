@@ -1,8 +1,8 @@
-//! Aviator Releases, as `vendors/aviator.md` describes it.
+//! Aviator Releases, as docs/vendors/aviator.md describes it.
 //!
 //! State: `{"releases": {candidate: {"repo", "commit", "trigger_build_workflow"}}, "environments": {name: {"frozen":
-//! false, "triggered_workflows": 0, "deployments": [deployment]}}, "triggered_builds": 0}`, deployments newest first and
-//! as §3 prints them. A seeded deployment needs only `release_candidate_version`.
+//! false, "triggered_workflows": 0, "deployments": [deployment]}}, "triggered_builds": 0}`, deployments newest first
+//! and as docs/vendors/aviator.md 3 prints them. A seeded deployment needs only `release_candidate_version`.
 
 mod request;
 mod state;
@@ -32,7 +32,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     start: |options| Box::new(Aviator::new(options)),
 };
 
-/// The project that exists. A project's name may have a space (`vendors/aviator.md` §2), so this one has.
+/// The project that exists. A project's name may have a space (docs/vendors/aviator.md 2), so this one has.
 const PROJECT: &str = "Shop API";
 
 struct Aviator {
@@ -78,7 +78,7 @@ impl Aviator {
         }
     }
 
-    /// Call 1: a release and its candidate.
+    /// A release and its candidate.
     fn release(&mut self, candidate: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request, &["repo", "commit", "trigger_build_workflow"])?;
         check_candidate(candidate)?;
@@ -92,7 +92,7 @@ impl Aviator {
             return Err(Refusal::new(404, "GitHub repository not found"));
         }
         let build = optional_bool(&body, "trigger_build_workflow")?;
-        // Undocumented (§3): a candidate is cut once.
+        // A candidate is cut once: what another request does is undocumented (docs/vendors/aviator.md 3).
         if self.state.releases.contains_key(candidate) {
             return Err(Refusal::new(400, "Release candidate already exists"));
         }
@@ -107,7 +107,7 @@ impl Aviator {
         Ok(self.done(201, &created))
     }
 
-    /// Call 2: a deployment, and the workflow that is configured for its environment.
+    /// A deployment, and the workflow that is configured for its environment.
     fn deploy(&mut self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request, &["release_candidate_version"])?;
         let candidate = candidate_of(&body)?;
@@ -119,7 +119,7 @@ impl Aviator {
         Ok(self.done(201, &deployment))
     }
 
-    /// Call 3: a status; creates the deployment if there is none of this candidate, and never triggers.
+    /// A status; creates the deployment if there is none of this candidate, and never triggers.
     fn report(&mut self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request, &["release_candidate_version", "status"])?;
         let candidate = candidate_of(&body)?;
@@ -143,7 +143,7 @@ impl Aviator {
         Ok(self.done(200, &deployment))
     }
 
-    /// Call 4: newest first, in pages.
+    /// The deployments, newest first, in pages.
     fn list(&self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = request.query();
         if let Some(name) = query.unknown(&["page", "per_page"]) {
@@ -167,7 +167,7 @@ impl Aviator {
         Ok(Reply::json(200, &json!(shown)))
     }
 
-    /// Call 5: back to what was there before; active deployments are canceled first.
+    /// A rollback to what was there before; active deployments are canceled first.
     fn roll_back(&mut self, name: &str, request: &Request) -> Result<Reply, Refusal> {
         let body = if request.body.is_empty() {
             Map::new()
@@ -211,7 +211,7 @@ impl Aviator {
         }
     }
 
-    /// Calls 1 to 3 are documented without a body (§3).
+    /// Releases, deployments and statuses are documented to be answered without a body (docs/vendors/aviator.md 3).
     fn done(&self, status: u16, object: &Value) -> Reply {
         if self.replies {
             Reply::json(status, object)
@@ -242,7 +242,7 @@ impl StandIn for Aviator {
     }
 }
 
-/// `vendors/aviator.md` §2: `<release>-rc<N>`.
+/// A candidate's version is `<release>-rc<N>` (docs/vendors/aviator.md 2).
 fn check_candidate(candidate: &str) -> Result<(), Refusal> {
     static CANDIDATE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^.+-rc[0-9]+$").expect("a constant pattern"));
     let valid = CANDIDATE.is_match(candidate);

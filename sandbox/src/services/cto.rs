@@ -1,4 +1,4 @@
-//! CTO.ai's events API, as `vendors/cto.md` describes it.
+//! CTO.ai's events API, as docs/vendors/cto.md describes it.
 //!
 //! State: `{"events": [body]}`, oldest first; each event is what was sent.
 
@@ -23,7 +23,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     start: |options| Box::new(Cto::new(options)),
 };
 
-/// `vendors/cto.md` §2: the keys that the official template sends, all of them, always.
+/// The keys that the official template sends, all of them, always (docs/vendors/cto.md 2).
 const KEYS: [&str; 9] = [
     "team_id",
     "event_name",
@@ -36,7 +36,7 @@ const KEYS: [&str; 9] = [
     "meta",
 ];
 
-/// `vendors/cto.md` §3: what a change event may have besides.
+/// What a change event may have besides (docs/vendors/cto.md 3).
 const CHANGE_KEYS: [&str; 7] = ["author", "base", "created_at", "labels", "number", "target", "title"];
 
 struct Cto {
@@ -45,7 +45,7 @@ struct Cto {
     events: Vec<Value>,
 }
 
-/// A refusal. Codes and bodies are undocumented (`vendors/cto.md` §4): these are the sandbox's choice.
+/// A refusal. Codes and bodies are undocumented (docs/vendors/cto.md 4): these are the sandbox's choice.
 struct Refusal(u16, String);
 
 impl Refusal {
@@ -81,7 +81,7 @@ impl Cto {
         if !request.says_json() {
             return Err(Refusal::new(400, "Content-Type must be application/json"));
         }
-        // `vendors/cto.md` §1: what the official GitLab template calls itself.
+        // What the official GitLab template calls itself (docs/vendors/cto.md 1).
         if request.header("x-ops-mechanism") != Some("gitlab-job") {
             return Err(Refusal::new(400, "x-ops-mechanism must be gitlab-job"));
         }
@@ -93,7 +93,7 @@ impl Cto {
         if event["team_id"] != self.team {
             return Err(Refusal::new(403, "the token is not for this team"));
         }
-        // Each POST is a new event: there is no id to know one again by (`vendors/cto.md` §5).
+        // Each POST is a new event: there is no id to know one again by (docs/vendors/cto.md 5).
         self.events.push(body);
         Ok(Reply::json(200, &json!({"message": "event written", "data": {}})))
     }
@@ -120,7 +120,7 @@ impl StandIn for Cto {
     }
 }
 
-/// All nine keys with their types. Any name and action is taken (`vendors/cto.md` §3), but not any key.
+/// All nine keys with their types. Any name and action is taken (docs/vendors/cto.md 3), but not any key.
 fn check(event: &Map<String, Value>) -> Result<(), Refusal> {
     let refuse = |message: String| Err(Refusal::new(400, message));
     if let Some(missing) = KEYS.iter().find(|key| !event.contains_key(**key)) {

@@ -1,9 +1,9 @@
-//! A Direktiv server of a chosen version, as `vendors/direktiv.md` describes it.
+//! A Direktiv server of a chosen version, as docs/vendors/direktiv.md describes it.
 //!
-//! State: `{"namespaces": {"demo": {"mirror": true, "directories": ["/workflows/directory"],
-//! "workflows": ["/wf/deploy.yaml"], "syncs": [sync], "instances": [instance], "events": [event]}}}`, the lists oldest
-//! first. A sync is the object of §4 plus `directory`, `force` and `log`; an instance is that of §5 plus `input`,
-//! `output` and `runs`, the milliseconds it takes.
+//! State: `{"namespaces": {"demo": {"mirror": true, "directories": ["/workflows/directory"], "workflows":
+//! ["/wf/deploy.yaml"], "syncs": [sync], "instances": [instance], "events": [event]}}}`, the lists oldest first. A sync
+//! is the object of docs/vendors/direktiv.md 4 plus `directory`, `force` and `log`; an instance is that of
+//! docs/vendors/direktiv.md 5 plus `input`, `output` and `runs`, the milliseconds it takes.
 
 mod access;
 mod event;
@@ -75,7 +75,7 @@ impl Direktiv {
             return Err(Refusal::Empty(404));
         };
         if *api != "api" {
-            // §4: the UI answers whatever isn't the API.
+            // The UI answers whatever isn't the API (docs/vendors/direktiv.md 4).
             return if version == DirektivVersion::V0_10 {
                 Ok(Reply::html(
                     200,
@@ -85,7 +85,7 @@ impl Direktiv {
                 Ok(Reply::text(404, "404 page not found\n"))
             };
         }
-        // §1: the status is there without a credential from v0.8.10 on.
+        // The status is there without a credential from v0.8.10 on (docs/vendors/direktiv.md 1).
         if version == DirektivVersion::V0_10 && rest == ["v2", "status"] && method == "GET" {
             let requires = accepts(&self.options) != [DirektivAuth::Open];
             let status = json!({"version": "v0.10.0 5ac1bf1", "isEnterprise": true, "requiresAuth": requires});
@@ -119,7 +119,7 @@ impl Direktiv {
 
     fn v2(&mut self, method: &str, rest: &[&str], request: &Request) -> Result<Reply, Refusal> {
         let version = self.options.direktiv_version;
-        // §1: the probe of v0.8.5.
+        // The probe of v0.8.5 (docs/vendors/direktiv.md 1).
         if version == DirektivVersion::V0_8_5 && rest == ["version"] && method == "GET" {
             return Ok(Reply::json(200, &json!({"data": "v0.8.5"})));
         }

@@ -1,4 +1,4 @@
-//! GitLab's own API, as `gitlab.md` §2.5 and §11 describe it: what a job may ask about its pipeline.
+//! GitLab's own API: what a job may ask about its pipeline (docs/gitlab.md 2.5, 11).
 //!
 //! It is no destination, and it only answers: no write is ever accepted. A job token (`JOB-TOKEN: …` or `?job_token=`)
 //! may read what it may read in GitLab, an access token (`PRIVATE-TOKEN: …` or `Authorization: Bearer …`) all of it.

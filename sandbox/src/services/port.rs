@@ -1,4 +1,4 @@
-//! Port's API, as `vendors/port.md` describes it.
+//! Port's API, as docs/vendors/port.md describes it.
 //!
 //! State: `{"blueprints": {id: blueprint}, "entities": {blueprint: {identifier: entity}}, "actions": {id: {"blueprint":
 //! null or an id that runs need an entity of, "userInputs": {name: schema}}}, "runs": {id: run}, "logs": {run: [log]}}`.
@@ -44,10 +44,10 @@ pub(super) const DECLARATION: Declaration = Declaration {
     start: |options| Box::new(Port::new(options)),
 };
 
-/// `vendors/port.md` §1: the limit on all requests.
+/// The limit on all requests (docs/vendors/port.md 1).
 const BODY_LIMIT: usize = 1 << 20;
 
-/// `vendors/port.md` §1: a token is valid for three hours.
+/// A token is valid for three hours (docs/vendors/port.md 1).
 const TOKEN_SECONDS: u32 = 10_800;
 
 struct Port {
@@ -118,7 +118,7 @@ impl Port {
         }
     }
 
-    /// `POST /v1/auth/access_token`: the same token while it is valid (§1).
+    /// `POST /v1/auth/access_token`: the same token while it is valid (docs/vendors/port.md 1).
     fn authenticate(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let body = body(request)?;
         only(&body, &["clientId", "clientSecret"])?;
@@ -161,7 +161,7 @@ impl Port {
 
 impl StandIn for Port {
     fn answer(&mut self, request: &Request) -> Reply {
-        // §1: on every reply.
+        // Every reply has one (docs/vendors/port.md 1).
         let trace = uuid::Uuid::new_v4().to_string();
         self.route(request)
             .unwrap_or_else(Refusal::reply)

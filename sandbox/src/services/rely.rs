@@ -1,7 +1,7 @@
-//! Rely.io's public API, as `vendors/rely.md` describes it.
+//! Rely.io's public API, as docs/vendors/rely.md describes it.
 //!
 //! State: `{"blueprints": {id: {"properties": {name: schema}, "relations": [name]}}, "entities": {id: entity}}`,
-//! an entity being the object of `vendors/rely.md` §2, and `"tasks": {id: task}` for bulk writes.
+//! an entity being the object of docs/vendors/rely.md 2, and `"tasks": {id: task}` for bulk writes.
 
 mod blueprints;
 mod bulk;
@@ -29,7 +29,7 @@ pub(super) const DECLARATION: Declaration = Declaration {
     start: |options| Box::new(Rely::new(options)),
 };
 
-/// More is answered with 413 (`vendors/rely.md` §5; the size itself is unknown, this is the sandbox's choice).
+/// More is answered with 413 (docs/vendors/rely.md 5). The size itself is unknown: this is the sandbox's choice.
 const BODY_LIMIT: usize = 1 << 20;
 
 struct Rely {
@@ -98,7 +98,7 @@ impl Rely {
 
     /// `PUT /api/v1/entities/{id}[?patch=true]`.
     fn put(&mut self, id: &str, request: &Request) -> Result<Reply, Refusal> {
-        // Whether `unmappedProperties` works here is unknown (§7), so that nobody may count on it.
+        // Whether `unmappedProperties` works here is unknown (docs/vendors/rely.md 7), so that nobody may count on it.
         refuse_query(request, &["patch"])?;
         let patch = match request.query().get("patch") {
             None => false,

@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use crate::clock::{now, parse_time};
 use crate::json::merge;
 
-/// The statuses as of 2026-03-05 (`vendors/aviator.md` §0).
+/// The statuses as of 2026-03-05 (docs/vendors/aviator.md 0).
 pub(super) const STATUSES: [&str; 8] = [
     "pending",
     "in_progress",
@@ -25,7 +25,7 @@ pub(super) const STATUSES: [&str; 8] = [
 /// What may still change by itself.
 pub(super) const ACTIVE: [&str; 3] = ["pending", "in_progress", "canceling"];
 
-/// `vendors/aviator.md` §4: what is stuck that long becomes an error.
+/// What is stuck that long becomes an error (docs/vendors/aviator.md 4).
 pub(super) const STUCK_AFTER: Duration = Duration::minutes(60);
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -168,7 +168,7 @@ impl Environment {
     }
 
     /// What a rollback goes to: the last success before the current candidate first came, of another candidate. Seen
-    /// so, a second rollback goes further back, or has nothing to go to (`vendors/aviator.md` §8).
+    /// so, a second rollback goes further back, or has nothing to go to (docs/vendors/aviator.md 8).
     pub(super) fn rollback_target(&self) -> Option<String> {
         let current = &self.deployments.first()?.release_candidate_version;
         let first = self

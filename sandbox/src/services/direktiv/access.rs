@@ -14,7 +14,7 @@ pub(super) fn accepts(options: &Options) -> Vec<DirektivAuth> {
     }
 }
 
-/// §2: legacy servers answer 401 without a body, v0.9 and newer 403 with the envelope.
+/// Legacy servers answer 401 without a body, v0.9 and newer 403 with the envelope (docs/vendors/direktiv.md 2).
 pub(super) fn authorise(options: &Options, request: &Request, rest: &[&str]) -> Result<(), Refusal> {
     let accepts = accepts(options);
     if accepts == [DirektivAuth::Open] {
@@ -51,7 +51,7 @@ pub(super) fn authorise(options: &Options, request: &Request, rest: &[&str]) -> 
     }
 }
 
-/// §2: a token's permissions are by topic, the path segment after the namespace.
+/// A token's permissions are by topic, the path segment after the namespace (docs/vendors/direktiv.md 2).
 fn permit(options: &Options, rest: &[&str]) -> Result<(), Refusal> {
     let topic = rest.get(3).copied();
     if topic.is_some() && topic == options.direktiv_denies.as_deref() {

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::clock::parse_time;
 
-/// A `CloudEvent` with its defaults (§6), or None if it isn't one: `source` and `type` as text, a known version, names
-/// in lower case and digits, no objects but in `data`.
+/// A `CloudEvent` with its defaults (docs/vendors/direktiv.md 6), or None if it isn't one: `source` and `type` as text,
+/// a known version, names in lower case and digits, no objects but in `data`.
 pub(super) fn cloud_event(event: Value) -> Option<Value> {
     let Value::Object(mut event) = event else { return None };
     event.retain(|name, value| name == "data" || !value.is_null());

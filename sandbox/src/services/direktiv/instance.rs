@@ -44,14 +44,14 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// As §5 prints it.
+    /// As docs/vendors/direktiv.md 5 prints it.
     pub(super) fn show(&self, namespace: &str) -> Value {
         json!({"id": self.id, "createdAt": self.created_at, "endedAt": self.ended_at, "status": self.status,
             "path": self.path, "errorCode": self.error_code, "invoker": "api", "errorMessage": self.error_message,
             "flow": [], "traceId": "", "lineage": [], "namespace": namespace})
     }
 
-    /// The same, with its output in base64 (§5).
+    /// The same, with its output in base64 (docs/vendors/direktiv.md 5).
     pub(super) fn show_with_output(&self, namespace: &str) -> Value {
         let mut shown = self.show(namespace);
         shown["output"] = self
@@ -78,14 +78,15 @@ impl Instance {
     }
 }
 
-/// §5: how the failure of a workflow shows in a reply's headers.
+/// How the failure of a workflow shows in a reply's headers (docs/vendors/direktiv.md 5).
 pub(super) fn failed(reply: Reply, code: &str, message: &str) -> Reply {
     reply
         .with("Direktiv-Instance-Error-Code", code)
         .with("Direktiv-Instance-Error-Message", message)
 }
 
-/// §5: the output without an envelope: a field of it, text without its quotes, another content type.
+/// The output without an envelope: a field of it, text without its quotes, another content type
+/// (docs/vendors/direktiv.md 5).
 pub(super) fn raw_output(output: &Value, field: Option<&str>, raw: Option<&str>, kind: Option<&str>) -> Reply {
     let output = field.map_or(output, |field| &output[field]);
     let body = match (output, raw) {

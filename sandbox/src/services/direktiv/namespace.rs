@@ -12,7 +12,7 @@ use super::sync::Sync;
 use crate::options::Options;
 use crate::wire::Request;
 
-/// `vendors/direktiv.md` §5, §6.
+/// The largest body of a workflow's input and of an event (docs/vendors/direktiv.md 5, 6).
 pub(super) const BODY_LIMIT: usize = 32 << 20;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Namespace {
     }
 }
 
-/// `vendors/direktiv.md` §7; an ill-formed name is as unknown as any other.
+/// The namespace of a name (docs/vendors/direktiv.md 7); an ill-formed name is as unknown as any other.
 pub(super) fn namespace_of<'a>(
     namespaces: &'a mut BTreeMap<String, Namespace>,
     name: &str,

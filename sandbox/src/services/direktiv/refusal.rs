@@ -56,7 +56,7 @@ impl Refusal {
     }
 }
 
-/// `vendors/direktiv.md` §4: what an error's code makes of the status. The more special patterns go first, or
+/// The status that follows from an error's code (docs/vendors/direktiv.md 4). The more special patterns go first, or
 /// `resource_not_found` would be a 400.
 fn status_of(code: &str) -> u16 {
     if code.contains("not_found") {

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::clock::{age, later, now};
 use crate::options::Options;
 
-/// `vendors/direktiv.md` §4: how Go prints the time of what hasn't ended.
+/// How Go prints the time of what hasn't ended (docs/vendors/direktiv.md 4).
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// `vendors/direktiv.md` §4: a sync that runs longer is forced to `failed` (v0.10).
+/// A sync that runs longer is forced to `failed` by v0.10 (docs/vendors/direktiv.md 4).
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// `vendors/direktiv.md` §4: older records are deleted.
+/// Older records are deleted (docs/vendors/direktiv.md 4).
 const KEPT: Duration = Duration::from_hours(48);
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl Sync {
         matches!(self.status.as_str(), "pending" | "executing")
     }
 
-    /// As §4 prints it.
+    /// As docs/vendors/direktiv.md 4 prints it.
     pub(super) fn show(&self) -> Value {
         json!({"id": self.id, "status": self.status, "createdAt": self.created_at, "updatedAt": self.updated_at,
             "endedAt": self.ended_at})

@@ -1,4 +1,4 @@
-//! The API of v0.6.6 to v0.8.5: `vendors/direktiv.md` §3, and the old halves of §5 and §6.
+//! The old API, of v0.6.6 to v0.8.5 (docs/vendors/direktiv.md 3, 5, 6).
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use super::sync::Sync;
 use crate::options::{DirektivVersion, Options};
 use crate::wire::{Query, Reply, Request};
 
-/// The old API in one namespace (§3, §5, §6).
+/// The old API in one namespace.
 pub(super) struct V1<'a> {
     pub(super) options: &'a Options,
     pub(super) name: &'a str,
@@ -34,7 +34,7 @@ impl V1<'_> {
                         ))
                     }
                     ("POST", Some("wait")) => self.wait(&path, &query, request),
-                    // Without `op` this is another handler, which these tests have no use for (§3).
+                    // Without `op` this is another handler, which no client here uses (docs/vendors/direktiv.md 3).
                     _ => Ok(Reply::text(404, "404 page not found\n")),
                 }
             }
@@ -92,7 +92,7 @@ impl V1<'_> {
         Ok(Reply::empty(200))
     }
 
-    /// The mirror at a path. v0.8 takes any path and syncs the namespace (§3).
+    /// The mirror at a path. v0.8 takes any path and syncs the namespace (docs/vendors/direktiv.md 3).
     fn mirror<'p>(&self, path: &'p str) -> Result<&'p str, Refusal> {
         let path = if self.options.direktiv_version == DirektivVersion::V0_8_5 {
             ""
@@ -162,8 +162,8 @@ impl V1<'_> {
         Ok(raw_output(output, query.get("field"), query.get("raw-output"), query.get("ctype")).after(takes))
     }
 
-    /// A `CloudEvent` in structured or binary mode (§6). Whether this version knows an id again isn't documented: each
-    /// is kept, so that a test sees what was sent twice.
+    /// A `CloudEvent` in structured or binary mode (docs/vendors/direktiv.md 6). Whether this version knows an id again
+    /// isn't documented: each is kept, so that a test sees what was sent twice.
     fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let bad = || Refusal::v1(406, "invalid cloud event");
         let kind = request.header("content-type").unwrap_or_default();

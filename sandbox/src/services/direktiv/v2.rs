@@ -1,4 +1,4 @@
-//! The API of v0.8.5 and newer: `vendors/direktiv.md` §4, and the new halves of §5 and §6.
+//! The new API, of v0.8.5 and newer (docs/vendors/direktiv.md 4, 5, 6).
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::clock::{later, now};
 use crate::options::{DirektivVersion, Options};
 use crate::wire::{Reply, Request};
 
-/// The new API in one namespace (§4 to §6).
+/// The new API in one namespace.
 pub(super) struct V2<'a> {
     pub(super) options: &'a Options,
     pub(super) name: &'a str,
@@ -20,7 +20,7 @@ pub(super) struct V2<'a> {
 
 impl V2<'_> {
     pub(super) fn route(mut self, method: &str, rest: &[&str], request: &Request) -> Result<Reply, Refusal> {
-        // §1: broadcasting came with v0.8.6-rc1.
+        // Broadcasting came with v0.8.6-rc1 (docs/vendors/direktiv.md 1).
         let broadcasts = self.options.direktiv_version > DirektivVersion::V0_8_5;
         match (method, rest) {
             (_, ["events", "broadcast"]) if !broadcasts => Err(Refusal::no_path()),
@@ -94,7 +94,7 @@ impl V2<'_> {
     fn start(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let query = request.query();
         let invalid = |message: &str| Refusal::v2("request_data_invalid", message);
-        // §5: `output` came with v0.9.
+        // `output` came with v0.9 (docs/vendors/direktiv.md 5).
         let known: &[&str] = match self.options.direktiv_version {
             DirektivVersion::V0_10 => &["path", "wait", "output", "field", "raw", "ctype"],
             _ => &["path", "wait", "field", "raw", "ctype"],
@@ -113,7 +113,7 @@ impl V2<'_> {
         }
         let path = query.get("path").ok_or(invalid("path is missing"))?;
         if !self.namespace.workflows.iter().any(|known| known == path) {
-            // §5: the code is the error's own text, and so the status is 500.
+            // The code is the error's own text, and so the status is 500 (docs/vendors/direktiv.md 5).
             let text = format!("cannot load workflow: file '{path}' does not exist");
             return Err(Refusal::v2(&text, &text));
         }
@@ -158,7 +158,8 @@ impl V2<'_> {
         Ok(Reply::empty(200))
     }
 
-    /// `POST …/events/broadcast` (§6): replies are text, a known id is refused, and so is all of its batch.
+    /// `POST …/events/broadcast` (docs/vendors/direktiv.md 6): replies are text, a known id is refused, and so is all
+    /// of its batch.
     fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let kind = request.header("content-type").unwrap_or_default();
         let batch = kind.starts_with("application/cloudevents-batch+json");

@@ -6,7 +6,7 @@ use super::request::{Refusal, body, flag, only, query};
 use super::state::State;
 use crate::wire::{Reply, Request};
 
-/// The most entities that one bulk request may delete (§2).
+/// The most entities that one bulk request may delete (docs/vendors/port.md 2).
 const BULK_LIMIT: usize = 100;
 
 impl State {

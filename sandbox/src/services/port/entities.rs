@@ -1,4 +1,4 @@
-//! Entities: written one by one and in bulk, read (`vendors/port.md` §2).
+//! Entities: written one by one and in bulk, read (docs/vendors/port.md 2).
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::view::VIEW;
 use super::write::{Flags, Mode};
 use crate::wire::{Query, Reply, Request};
 
-/// The most entities of one bulk request (§2).
+/// The most entities of one bulk request (docs/vendors/port.md 2).
 const BULK_LIMIT: usize = 20;
 
 impl State {
@@ -108,7 +108,7 @@ impl State {
         Ok(Reply::json(200, &json!({"ok": true, "count": count})))
     }
 
-    /// The parameters of the two ways to create; `upsert` is required (§2).
+    /// The parameters of the two ways to create; `upsert` is required (docs/vendors/port.md 2).
     fn creation(&self, request: &Request) -> Result<(Mode<'static>, Flags), Refusal> {
         let known = [
             "upsert",

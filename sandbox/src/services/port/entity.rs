@@ -9,7 +9,7 @@ use super::request::Refusal;
 use crate::clock::now;
 use crate::schema;
 
-/// The fields of an entity's body (§2).
+/// The fields of an entity's body (docs/vendors/port.md 2).
 pub(super) const FIELDS: [&str; 6] = ["identifier", "title", "icon", "team", "properties", "relations"];
 
 /// An entity with nothing but an identifier.
@@ -48,7 +48,7 @@ pub(super) fn fill(entity: &mut Value, body: &Map<String, Value>, relations: Map
         .extend(relations);
 }
 
-/// `vendors/port.md` §2: the identifier's pattern, its look-ahead spelled out, and its length.
+/// The identifier's pattern, its look-ahead spelled out, and its length (docs/vendors/port.md 2).
 pub(super) fn check_identifier(identifier: &str) -> Result<(), Refusal> {
     static PATTERN: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^[\p{L}0-9@_.+:\\/=-]+$").expect("a constant pattern"));
@@ -66,7 +66,7 @@ pub(super) fn check_identifier(identifier: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The types of a body's known fields; others are tolerated here (§2).
+/// The types of a body's known fields; others are tolerated here (docs/vendors/port.md 2).
 pub(super) fn check_shape(body: &Map<String, Value>, patch: bool) -> Result<(), Refusal> {
     let text_or_query = |value: &Value| value.is_string() || value.is_object();
     let texts = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
@@ -91,7 +91,7 @@ pub(super) fn check_shape(body: &Map<String, Value>, patch: bool) -> Result<(), 
     Ok(())
 }
 
-/// `vendors/port.md` §4, §9: unknown and ill-typed properties are refused.
+/// Unknown and ill-typed properties are refused (docs/vendors/port.md 4, 9).
 pub(super) fn check_properties(body: &Map<String, Value>, blueprint: &Value) -> Result<(), Refusal> {
     let mismatch = |message: String| Err(Refusal::new(422, "blueprint_schema_mismatch", message));
     for (name, value) in body.get("properties").and_then(Value::as_object).into_iter().flatten() {

@@ -10,8 +10,8 @@ pub fn port_deployment_blueprint() -> Value {
     serde_json::from_str(text).expect("the example is JSON")
 }
 
-/// The blueprints of the project, of the GitLab documentation (`vendors/port.md` §8), of the guide, and two that
-/// relations point to.
+/// The blueprints of the project, of Port's examples for GitLab (docs/vendors/port.md 8), one with a property of each
+/// type, and two that relations point to.
 pub(super) fn blueprints() -> BTreeMap<String, Value> {
     let text = || json!({"type": "string"});
     let url = || json!({"type": "string", "format": "url"});

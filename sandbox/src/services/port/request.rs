@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::wire::{Query, Reply, Request};
 
-/// A refusal in the envelope of `vendors/port.md` §4: status, `error`, `message`.
+/// A refusal in the envelope of docs/vendors/port.md 4: status, `error`, `message`.
 #[derive(Debug)]
 pub(super) struct Refusal(pub(super) u16, pub(super) &'static str, pub(super) String);
 

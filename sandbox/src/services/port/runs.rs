@@ -1,4 +1,4 @@
-//! Action runs and their logs (`vendors/port.md` §3).
+//! Action runs and their logs (docs/vendors/port.md 3).
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Searching entities, in all blueprints and in one (`vendors/port.md` §2).
+//! Searching entities, in all blueprints and in one (docs/vendors/port.md 2).
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::state::State;
 use super::view::{VIEW, view};
 use crate::wire::{Reply, Request};
 
-/// The page of a search in a blueprint: what is the default, and what the most (§2).
+/// The page of a search in a blueprint: what is the default, and what the most (docs/vendors/port.md 2).
 const PAGE: usize = 200;
 const LARGEST_PAGE: u64 = 1000;
 

@@ -174,7 +174,7 @@ impl State {
                 if self.entity(target, id).is_some() {
                     continue;
                 }
-                // §2: a protected blueprint's entities are never created this way.
+                // A protected blueprint's entities are never created this way (docs/vendors/port.md 2).
                 if !create_missing || target.starts_with('_') {
                     return Err(Refusal::missing(
                         &format!("Target entity of the relation \"{name}\""),

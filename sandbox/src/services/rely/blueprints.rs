@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// The vendor's stock data model (`vendors/rely.md` §4); types that the page doesn't name follow from the names.
+/// The vendor's stock data model (docs/vendors/rely.md 4); types that the page doesn't name follow from the names.
 pub(super) fn stock() -> Map<String, Value> {
     let properties = |typed: &[(&str, &[&str])]| {
         let mut properties = Map::new();

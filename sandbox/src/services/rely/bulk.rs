@@ -8,11 +8,11 @@ use super::store::{Rules, Store};
 use crate::json::merge;
 use crate::wire::{Reply, Request};
 
-/// The most entities of one bulk task (`vendors/rely.md` §3: the vendor's own client never sends more).
+/// The most entities of one bulk task (docs/vendors/rely.md 3); the vendor's own client never sends more.
 const CHUNK: usize = 100;
 
 impl Store {
-    /// `PUT /api/v1/entities/bulk`, the old form: an array of entities (§3).
+    /// `PUT /api/v1/entities/bulk`, the old form: an array of entities (docs/vendors/rely.md 3).
     pub(super) fn write_list(&mut self, request: &Request) -> Result<Reply, Refusal> {
         refuse_query(
             request,
@@ -34,8 +34,8 @@ impl Store {
         Ok(Reply::json(200, &Value::Array(stored)))
     }
 
-    /// `POST /api/v1/tasks`, the new bulk form (§3). A task has run by the time its creation is answered, but says so
-    /// to the second poll only, so that a client has to poll.
+    /// `POST /api/v1/tasks`, the new bulk form (docs/vendors/rely.md 3). A task has run by the time its creation is
+    /// answered, but says so to the second poll only, so that a client has to poll.
     pub(super) fn start_task(&mut self, request: &Request) -> Result<Reply, Refusal> {
         refuse_query(request, &[])?;
         let task = body(request)?;

@@ -12,7 +12,7 @@ impl Refusal {
         Self(status, json!(detail))
     }
 
-    /// The framework's validation error (`vendors/rely.md` §5).
+    /// The framework's validation error (docs/vendors/rely.md 5).
     pub(super) fn invalid(at: &[&str], message: &str, kind: &str) -> Self {
         let location = [&["body"], at].concat();
         Self(422, json!([{"loc": location, "msg": message, "type": kind}]))

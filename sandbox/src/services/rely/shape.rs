@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::request::Refusal;
 
-/// `vendors/rely.md` §2: ids of entities and blueprints.
+/// Ids of entities and blueprints (docs/vendors/rely.md 2).
 static ID: LazyLock<Regex> = LazyLock::new(|| Regex::new("^([a-z0-9_.-]+)$").expect("a constant pattern"));
 
-/// The fields of an entity that a client may write (`vendors/rely.md` §2).
+/// The fields of an entity that a client may write (docs/vendors/rely.md 2).
 const FIELDS: [&str; 9] = [
     "id",
     "blueprintId",
@@ -32,7 +32,7 @@ pub(super) fn text(entity: &Map<String, Value>, name: &str) -> String {
     entity.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// `vendors/rely.md` §2: names and types of an entity's fields, relations as objects with `value`, no nulls.
+/// Names and types of an entity's fields, relations as objects with `value`, no nulls (docs/vendors/rely.md 2).
 pub(super) fn check_field(name: &str, value: &Value) -> Result<(), Refusal> {
     let wrong = |expected: &str| {
         let message = format!("Input should be a valid {expected}");
@@ -84,7 +84,7 @@ fn check_id(id: &str, at: &[&str]) -> Result<(), Refusal> {
     ))
 }
 
-/// `{"value": "id"}` or `{"value": ["id", …]}` (`vendors/rely.md` §2, "Relation shape").
+/// `{"value": "id"}` or `{"value": ["id", …]}` (docs/vendors/rely.md 2).
 fn check_relation(name: &str, relation: &Value) -> Result<(), Refusal> {
     let at = ["relations", name];
     let Some(fields) = relation.as_object() else {
@@ -111,7 +111,7 @@ fn check_relation(name: &str, relation: &Value) -> Result<(), Refusal> {
     }
 }
 
-/// Where there is a null, however deep: the vendor's own client removes them all (`vendors/rely.md` §2).
+/// Where there is a null, however deep: the vendor's own client removes them all (docs/vendors/rely.md 2).
 fn null_in(value: &Value) -> Option<Vec<&str>> {
     let below = |name: &'static str, value| null_in(value).map(|path| [vec![name], path].concat());
     match value {
