@@ -9,8 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use sandbox::{Options, Sandbox, Service};
 use serde_json::Value;
 
-const OPTIONS: &str = "\
-  --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
+const OPTIONS: &str = "  --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
   --tls             serve TLS, with a root made for this run
   --once            end after the demonstration; fails if notify-event did
   --serve           only serve
@@ -48,11 +47,11 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> String {
-    let destinations = Service::DESTINATIONS.map(Service::title).join(", ");
+    let titles = Service::DESTINATIONS.map(Service::title).join(", ");
     format!(
         "usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]\n\n\
-         Serves strict stand-ins of {destinations}, and of GitLab's API,\n\
-         reports a deployment's life to them with notify-event, shows what they then hold, and keeps serving until it\n\
+         Serves strict stand-ins of GitLab's API and of what is reported to: {titles}.\n\
+         Reports a deployment's life to them with notify-event, shows what they then hold, and keeps serving until it\n\
          is stopped.\n\n{OPTIONS}"
     )
 }

@@ -1,7 +1,8 @@
 //! The services that the sandbox stands in for: the one list of them.
 //!
-//! Each is declared in a folder or file of its own, as its `DECLARATION`. A new one needs that, its `mod` and its line
-//! in the list.
+//! Each is declared in a folder or file of its own, as its `DECLARATION`. A new one needs that, and its line in the list
+//! with the `mod` above it; it may start from constants of its own, and take a choice or a credential from `Options` only
+//! where a test wants to set it.
 
 mod aviator;
 mod cto;

@@ -129,6 +129,6 @@ pub(super) fn latest(mut jobs: Vec<&Job>) -> Vec<&Job> {
     jobs
 }
 
-pub(super) fn web(project: &Project, kind: &str, id: u64) -> String {
+pub(super) fn page_url(project: &Project, kind: &str, id: u64) -> String {
     format!("{WEB}/{}/-/{kind}/{id}", project.path)
 }

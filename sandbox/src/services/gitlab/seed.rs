@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::model::{Pipeline, Project, State};
 use crate::clock::stamp;
 use fields::{Fields, LARGEST_ID, fields, list, read};
-use jobs::Numbers;
+use jobs::JobIds;
 use pipelines::{CREATED, SHA};
 
 /// What there is before anything is seeded: a deployment to production that went well, reported by a job that runs.
@@ -48,12 +48,12 @@ impl State {
         let project: Project = read(project).map_err(|error| format!("project: {error}"))?;
         let given = seeded.get("pipelines").map_or_else(|| Ok(Fields::new()), fields);
         let given = given.map_err(|error| format!("pipelines: {error}"))?;
-        let mut numbers = Numbers::of(&given)?;
+        let mut ids = JobIds::of(&given)?;
         let mut pipelines = BTreeMap::new();
         for (id, given) in &given {
             let number = id.parse::<u64>().ok().filter(|id| *id < LARGEST_ID / 1000);
             let number = number.ok_or(format!("{id:?} is no pipeline's id"))?;
-            let pipeline = Pipeline::derive(number, given, &project, &mut numbers);
+            let pipeline = Pipeline::derive(number, given, &project, &mut ids);
             pipelines.insert(number, pipeline.map_err(|error| format!("pipeline {id}: {error}"))?);
         }
         let mut state = Self {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::model::{Deployment, Job, Pipeline, State, web};
+use super::model::{Deployment, Job, Pipeline, State, page_url};
 
 impl State {
     pub(super) fn show_job(&self, id: u64, job: &Job) -> Value {
@@ -58,7 +58,7 @@ impl State {
             "source": "push",
             "created_at": job.created_at,
             "updated_at": job.finished_at.as_ref().unwrap_or(&job.created_at),
-            "web_url": web(project, "pipelines", id),
+            "web_url": page_url(project, "pipelines", id),
         });
         let origin = Origin {
             reference: &deployment.reference,

@@ -18,7 +18,7 @@ impl State {
         self.blueprint(blueprint)?;
         self.deletable(blueprint, id, dependents)?;
         self.remove(blueprint, id);
-        self.tie(run.as_deref(), blueprint, id);
+        self.note_change(run.as_deref(), blueprint, id);
         Ok(Reply::json(200, &json!({"ok": true})))
     }
 

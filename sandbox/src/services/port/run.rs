@@ -21,7 +21,7 @@ pub(super) fn ended(run: &Value) -> bool {
 }
 
 /// Notes when a run was changed, and when it ended.
-pub(super) fn settle(run: &mut Value) {
+pub(super) fn note_times(run: &mut Value) {
     run["updatedAt"] = json!(now());
     if ended(run) && run["endedAt"].is_null() {
         run["endedAt"] = run["updatedAt"].clone();

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::request::{Refusal, body, flag, number, only, query};
-use super::run::{ENDS, blank, ended, settle};
+use super::run::{ENDS, blank, ended, note_times};
 use super::state::State;
 use crate::clock::now;
 use crate::schema;
@@ -114,7 +114,7 @@ impl State {
                 (_, value) => value,
             };
         }
-        settle(run);
+        note_times(run);
         Ok(Reply::json(200, &json!({"ok": true, "run": run})))
     }
 
@@ -143,7 +143,7 @@ impl State {
             }
             run["status"] = json!(status);
         }
-        settle(run);
+        note_times(run);
         let log_id = format!("log_{}", &uuid::Uuid::new_v4().simple().to_string()[..16]);
         let log = json!({"id": log_id, "runId": id, "message": message, "createdBy": run["createdBy"],
             "createdAt": now()});
@@ -183,7 +183,7 @@ impl State {
             return Err(Refusal::invalid("the run doesn't wait for approval"));
         }
         run["status"] = json!(status);
-        settle(run);
+        note_times(run);
         Ok(Reply::json(201, &json!({"ok": true, "run": run})))
     }
 

@@ -21,7 +21,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Blueprints and actions, and nothing of them.
+    /// The blueprints and actions that there are from the start; no entities and no runs.
     pub(super) fn initial() -> Self {
         Self {
             blueprints: initial::blueprints(),
@@ -75,7 +75,7 @@ impl State {
     }
 
     /// Notes a change in its run.
-    pub(super) fn tie(&mut self, run: Option<&str>, blueprint: &str, identifier: &str) {
+    pub(super) fn note_change(&mut self, run: Option<&str>, blueprint: &str, identifier: &str) {
         if let Some(Value::Array(changed)) = run.and_then(|id| self.runs.get_mut(id)?.get_mut("changedEntities")) {
             changed.push(json!({"blueprint": blueprint, "identifier": identifier}));
         }

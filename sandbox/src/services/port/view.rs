@@ -20,12 +20,16 @@ impl State {
         // There are no calculated properties here to leave out, but the parameter is checked all the same.
         flag(query, "exclude_calculated_properties")?;
         let titled = flag(query, "attach_title_to_relation")?;
-        let entity = if titled { self.titled(entity) } else { entity.clone() };
+        let entity = if titled {
+            self.with_related_titles(entity)
+        } else {
+            entity.clone()
+        };
         Ok(view(&entity, &query.all("include"), &query.all("exclude")))
     }
 
     /// The entity with `{"identifier", "title"}` in place of each relation's identifier.
-    fn titled(&self, entity: &Value) -> Value {
+    fn with_related_titles(&self, entity: &Value) -> Value {
         let blueprint = entity["blueprint"].as_str().and_then(|id| self.blueprints.get(id));
         let mut entity = entity.clone();
         for (name, value) in entity["relations"].as_object_mut().into_iter().flatten() {

@@ -54,7 +54,7 @@ impl State {
                 "The blueprint inherits its teams",
             ));
         }
-        let named = self.named(blueprint_id, body.get("identifier"))?;
+        let named = self.resolve_identifier(blueprint_id, body.get("identifier"))?;
         let (current, identifier) = match mode {
             Mode::Create { .. } => {
                 let identifier = named.unwrap_or_else(|| format!("e_{}", uuid::Uuid::new_v4().simple()));
@@ -103,7 +103,7 @@ impl State {
                 entities.remove(id);
             }
             entities.insert(identifier.clone(), entity.clone());
-            self.tie(flags.run.as_deref(), blueprint_id, &identifier);
+            self.note_change(flags.run.as_deref(), blueprint_id, &identifier);
         }
         Ok(Written {
             created: current.is_none(),
@@ -113,10 +113,10 @@ impl State {
     }
 
     /// The identifier that a body names: as text, or as a query that has to find one entity.
-    fn named(&self, blueprint: &str, identifier: Option<&Value>) -> Result<Option<String>, Refusal> {
+    fn resolve_identifier(&self, blueprint: &str, identifier: Option<&Value>) -> Result<Option<String>, Refusal> {
         match identifier {
             Some(Value::String(identifier)) => Ok(Some(identifier.clone())),
-            Some(query @ Value::Object(_)) => match self.found(blueprint, query)?.as_slice() {
+            Some(query @ Value::Object(_)) => match self.find(blueprint, query)?.as_slice() {
                 [one] => Ok(Some(one.clone())),
                 found => Err(Refusal::invalid(format!(
                     "the identifier's query finds {} entities",
@@ -128,7 +128,7 @@ impl State {
     }
 
     /// What a query finds in a blueprint.
-    fn found(&self, blueprint: &str, query: &Value) -> Result<Vec<String>, Refusal> {
+    fn find(&self, blueprint: &str, query: &Value) -> Result<Vec<String>, Refusal> {
         let mut found = Vec::new();
         for (identifier, entity) in self.entities.get(blueprint).into_iter().flatten() {
             if fits(entity, query)? {
@@ -154,7 +154,7 @@ impl State {
             let many = definition["many"] == true;
             let value = match value {
                 Value::Object(_) => {
-                    let found = self.found(target, value)?;
+                    let found = self.find(target, value)?;
                     if many { json!(found) } else { json!(found.first()) }
                 }
                 value => value.clone(),

@@ -25,7 +25,7 @@ pub(super) struct Rules {
 }
 
 impl Store {
-    /// The stock blueprints, and nothing of them.
+    /// The stock blueprints; no entities and no tasks.
     pub(super) fn initial() -> Self {
         Self {
             blueprints: blueprints::stock(),

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::super::model::{DEPLOYMENT_STATUSES, Deployment, Job, Project, State, web};
-use super::fields::{Fields, dana, fields, list, moment, number, one_of, person, read, set};
+use super::super::model::{DEPLOYMENT_STATUSES, Deployment, Job, Project, State, page_url};
+use super::fields::{Fields, default_user, fields, fill_user, list, moment, number, one_of, read, set};
 use super::jobs::{TURN, as_factor, fill_job};
 use crate::clock::stamp;
 
@@ -40,7 +40,7 @@ impl State {
         };
         let pipeline = job.map(|(pipeline, _)| &self.pipelines[&pipeline]);
         set(&mut deployment, "status", || {
-            job.map_or("success", |(_, job)| deployed(&job.status))
+            job.map_or("success", |(_, job)| status_by_job(&job.status))
         });
         set(&mut deployment, "sha", || {
             pipeline.map_or_else(|| format!("{id:040x}"), |pipeline| pipeline.sha.clone())
@@ -49,9 +49,9 @@ impl State {
             pipeline.map_or("main", |pipeline| pipeline.reference.as_str())
         });
         set(&mut deployment, "user", || {
-            job.map_or_else(dana, |(_, job)| job.user.clone())
+            job.map_or_else(default_user, |(_, job)| job.user.clone())
         });
-        person(&mut deployment, "user")?;
+        fill_user(&mut deployment, "user")?;
         let created = DEPLOYED.saturating_add(TURN * 60 * as_factor(turn));
         set(&mut deployment, "created_at", || {
             job.map_or_else(|| stamp(created), |(_, job)| job.created_at.clone())
@@ -121,7 +121,7 @@ impl State {
 }
 
 /// What a deployment is when its job is this.
-fn deployed(job: &str) -> &'static str {
+fn status_by_job(job: &str) -> &'static str {
     match job {
         "canceling" | "running" => "running",
         "manual" => "blocked",
@@ -178,12 +178,12 @@ fn merge_request(given: &Value, turn: u64, deployed: OffsetDateTime, project: &P
     moment(&mut request, "created_at")?.ok_or("\"created_at\" is null")?;
     let merged = moment(&mut request, "merged_at")?;
     set(&mut request, "updated_at", || merged.map(stamp));
-    set(&mut request, "author", dana);
-    person(&mut request, "author")?;
+    set(&mut request, "author", default_user);
+    fill_user(&mut request, "author")?;
     let author = request["author"].clone();
     set(&mut request, "merge_user", || merged.map(|_| author));
     if !request["merge_user"].is_null() {
-        person(&mut request, "merge_user")?;
+        fill_user(&mut request, "merge_user")?;
     }
     set(&mut request, "source_branch", || format!("change-{iid}"));
     set(&mut request, "target_branch", || "main");
@@ -192,6 +192,6 @@ fn merge_request(given: &Value, turn: u64, deployed: OffsetDateTime, project: &P
     set(&mut request, "sha", || format!("{:040x}", 0xa000 + iid));
     set(&mut request, "merge_commit_sha", || format!("{:040x}", 0xb000 + iid));
     set(&mut request, "squash_commit_sha", || Value::Null);
-    set(&mut request, "web_url", || web(project, "merge_requests", iid));
+    set(&mut request, "web_url", || page_url(project, "merge_requests", iid));
     Ok(Value::Object(request))
 }

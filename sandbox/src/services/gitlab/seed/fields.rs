@@ -12,12 +12,12 @@ pub(super) const LARGEST_ID: u64 = 1 << 50;
 
 pub(super) type Fields = Map<String, Value>;
 
-pub(super) fn dana() -> Value {
+pub(super) fn default_user() -> Value {
     Value::from("dana")
 }
 
 /// A user is a login, or an object that has one as its `username`.
-pub(super) fn person(holder: &mut Fields, name: &str) -> Result<(), String> {
+pub(super) fn fill_user(holder: &mut Fields, name: &str) -> Result<(), String> {
     let mut user = match holder.remove(name) {
         Some(Value::String(login)) => fields(&json!({"username": login}))?,
         Some(Value::Object(user)) => user,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::super::model::{JOB_STATUSES, Project, web};
-use super::fields::{Fields, LARGEST_ID, fields, moment, number, one_of, person, set};
+use super::super::model::{JOB_STATUSES, Project, page_url};
+use super::fields::{Fields, LARGEST_ID, fields, fill_user, moment, number, one_of, set};
 use crate::clock::stamp;
 
 /// Each job waits and runs for a minute together, one after another.
@@ -16,9 +16,9 @@ const QUEUED: Duration = Duration::seconds(2);
 const RUNNING_FOR: f64 = 30.0;
 
 /// The ids of jobs and bridges, which share theirs. Each is later than the one before it in its list.
-pub(super) struct Numbers(BTreeSet<u64>);
+pub(super) struct JobIds(BTreeSet<u64>);
 
-impl Numbers {
+impl JobIds {
     /// Those that the seed names, which nothing else may get.
     pub(super) fn of(pipelines: &Fields) -> Result<Self, String> {
         let mut taken = BTreeSet::new();
@@ -46,7 +46,7 @@ impl Numbers {
     }
 }
 
-pub(super) fn numbered(job: &Value, id: u64) -> Result<Value, String> {
+pub(super) fn with_id(job: &Value, id: u64) -> Result<Value, String> {
     let mut job = fields(job)?;
     set(&mut job, "id", || id);
     Ok(Value::Object(job))
@@ -67,7 +67,7 @@ pub(super) fn fill_job(
     set(&mut job, "status", || "success");
     set(&mut job, "allow_failure", || false);
     set(&mut job, "user", || user.clone());
-    person(&mut job, "user")?;
+    fill_user(&mut job, "user")?;
     let status = one_of(&job, "status", &JOB_STATUSES)?;
     set(&mut job, "failure_reason", || {
         (status == "failed").then_some("script_failure")
@@ -98,7 +98,7 @@ pub(super) fn fill_job(
     });
     set(&mut job, "queued_duration", || started.map(|_| QUEUED.as_seconds_f64()));
     let id = number(&job, "id")?;
-    set(&mut job, "web_url", || web(project, "jobs", id));
+    set(&mut job, "web_url", || page_url(project, "jobs", id));
     set(&mut job, "artifacts", || json!({}));
     let artifacts = job["artifacts"]
         .as_object_mut()

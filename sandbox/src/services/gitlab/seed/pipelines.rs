@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::super::model::{Bridge, JOB_STATUSES, Job, Pipeline, Project, latest, web};
-use super::fields::{dana, fields, list, moment, one_of, person, read, set, take};
-use super::jobs::{Numbers, fill_job, numbered};
+use super::super::model::{Bridge, JOB_STATUSES, Job, Pipeline, Project, latest, page_url};
+use super::fields::{default_user, fields, fill_user, list, moment, one_of, read, set, take};
+use super::jobs::{JobIds, fill_job, with_id};
 use crate::clock::stamp;
 
 pub(super) const SHA: &str = "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a";
@@ -16,12 +16,12 @@ pub(super) const SHA: &str = "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a";
 pub(super) const CREATED: OffsetDateTime = time::macros::datetime!(2025-03-01 10:00:00 UTC);
 
 impl Pipeline {
-    pub(super) fn derive(id: u64, given: &Value, project: &Project, numbers: &mut Numbers) -> Result<Self, String> {
+    pub(super) fn derive(id: u64, given: &Value, project: &Project, ids: &mut JobIds) -> Result<Self, String> {
         let mut pipeline = fields(given)?;
         set(&mut pipeline, "created_at", || stamp(CREATED));
         let created = moment(&mut pipeline, "created_at")?.ok_or("\"created_at\" is null")?;
-        set(&mut pipeline, "user", dana);
-        person(&mut pipeline, "user")?;
+        set(&mut pipeline, "user", default_user);
+        fill_user(&mut pipeline, "user")?;
         let user = pipeline["user"].clone();
         let jobs = pipeline.remove("jobs").unwrap_or(json!([]));
         let mut previous = id * 1000;
@@ -31,8 +31,8 @@ impl Pipeline {
             .iter()
             .enumerate()
         {
-            previous = numbers.next(job, previous);
-            let job = numbered(job, previous).and_then(|job| fill_job(&job, turn, created, &user, project));
+            previous = ids.next(job, previous);
+            let job = with_id(job, previous).and_then(|job| fill_job(&job, turn, created, &user, project));
             let job = job.and_then(|job| read::<Job>(Value::Object(job)));
             filled.push(job.map_err(|error| format!("job {}: {error}", turn + 1))?);
         }
@@ -44,7 +44,7 @@ impl Pipeline {
             .iter()
             .enumerate()
         {
-            previous = numbers.next(bridge, previous);
+            previous = ids.next(bridge, previous);
             let bridge = Bridge::derive(bridge, previous, turn, created, &user, project);
             let bridge = bridge.map_err(|error| format!("bridge {}: {error}", turn + 1))?;
             let mut fields = fields(&json!(bridge.job))?;
@@ -87,7 +87,7 @@ impl Pipeline {
             user,
             created_at: stamp(created),
             updated_at: take(&mut pipeline, "updated_at", || Value::Null)?,
-            web_url: take(&mut pipeline, "web_url", || web(project, "pipelines", id))?,
+            web_url: take(&mut pipeline, "web_url", || page_url(project, "pipelines", id))?,
             jobs: filled,
             bridges: shown,
             read_bridges,
@@ -106,7 +106,7 @@ impl Bridge {
     ) -> Result<Self, String> {
         let mut bridge = fields(given)?;
         let downstream_pipeline = bridge.remove("downstream_pipeline").unwrap_or_default();
-        let bridge = fill_job(&numbered(&Value::Object(bridge), id)?, turn, created, user, project)?;
+        let bridge = fill_job(&with_id(&Value::Object(bridge), id)?, turn, created, user, project)?;
         Ok(Self {
             job: read(Value::Object(bridge))?,
             downstream_pipeline,
