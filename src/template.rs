@@ -32,6 +32,9 @@ const FUEL: u64 = 50_000;
 /// stack.
 const LONGEST_TAG: usize = 4096;
 
+/// The longest part of a template that a message quotes, in bytes.
+const LONGEST_SHOWN: usize = 60;
+
 /// The most statements in one text, for the same reason: they can stand inside each other.
 const MOST_STATEMENTS: usize = 500;
 
@@ -39,13 +42,16 @@ const MOST_STATEMENTS: usize = 500;
 pub struct Scope {
     /// The objects that names start with: `event`, `pipeline`, `changes`, `job` and `env`. What has no value is absent.
     pub roots: Map<String, Value>,
-    refusal: Box<dyn Fn(&str) -> Option<String>>,
+    refusal: Refusal,
 }
+
+/// Says why no template may name a path at all, if so.
+pub type Refusal = Box<dyn Fn(&str) -> Option<String>>;
 
 impl Scope {
     /// A scope of these objects. `refusal` says why no template may name a path at all (`event.nope`: there is no such
     /// field; `env.HOME`: it is out of reach), whatever filter follows. A good name may still have no value.
-    pub fn new(roots: Map<String, Value>, refusal: Box<dyn Fn(&str) -> Option<String>>) -> Self {
+    pub fn new(roots: Map<String, Value>, refusal: Refusal) -> Self {
         Self { roots, refusal }
     }
 
@@ -379,8 +385,17 @@ fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missi
         ErrorKind::WriteFailure => filters::TOO_LONG.to_owned(),
         ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
         ErrorKind::SyntaxError => format!("{detail}. To send two braces as they are, write {{{{ \"{{{{\" }}}}"),
-        _ if detail.is_empty() => error.kind().to_string(),
-        _ => detail,
+        _ => {
+            let what = if detail.is_empty() {
+                error.kind().to_string()
+            } else {
+                detail
+            };
+            match place.filter(|place| !place.is_empty() && place.len() <= LONGEST_SHOWN) {
+                Some(place) => format!("`{}`: {what}", literals.restore(place)),
+                None => what,
+            }
+        }
     };
     error_at(source, literals, offset, message, undefined)
 }

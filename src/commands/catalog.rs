@@ -270,13 +270,37 @@ mod tests {
         check("catalog.yml", |_| yaml());
     }
 
+    /// The part of `held` between two marks, made anew.
+    fn between(held: &str, start: &str, end: &str, made: &str) -> String {
+        let before = held.split(start).next().unwrap();
+        let after = held.split(end).nth(1).unwrap_or("\n");
+        format!("{before}{start}\n{made}{end}{after}")
+    }
+
+    #[test]
+    fn the_template_has_every_destinations_hidden_jobs() {
+        let prefix = "$[[ inputs.job-prefix ]]";
+        let job = |job: &HiddenJob| {
+            format!(
+                "\n# {}\n\".{prefix}{}\":\n  extends: \".{prefix}notify-event\"\n  script:\n    - notify-event {}\n",
+                job.description, job.name, job.arguments
+            )
+        };
+        let jobs: String = destinations::ALL
+            .iter()
+            .flat_map(|destination| destination.hidden_jobs)
+            .map(job)
+            .collect();
+        let start = "# --- the destinations' own: made from their declarations, and a test fails when they are stale";
+        check("templates/notify-event.yml", |held| {
+            between(held, start, "# --- end", &(jobs.trim_start().to_owned() + "\n"))
+        });
+    }
+
     #[test]
     fn the_readme_is_not_stale() {
         check("README.md", |held| {
-            let (start, end) = ("<!-- reference -->", "<!-- /reference -->");
-            let before = held.split(start).next().unwrap();
-            let after = held.split(end).nth(1).unwrap_or("\n");
-            format!("{before}{start}\n{}\n{end}{after}", reference())
+            between(held, "<!-- reference -->", "<!-- /reference -->", &(reference() + "\n"))
         });
     }
 
@@ -294,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_description_is_a_sentence() {
-        for variable in crate::commands::setup::declared().into_iter() {
+        for variable in crate::commands::setup::declared() {
             assert!(variable.description.ends_with('.'), "{}", variable.name);
         }
     }

@@ -75,7 +75,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     };
     let facts = facts::fetch(&asker, &mut resolver, everything, None).await;
     let mut classes: Vec<Class> = report_gitlab(setup, &facts, needed.outcome).into_iter().collect();
-    let (event, names) = resolver.finish();
+    let (event, scope) = resolver.finish();
     if let Err(Unmade::Wrong(of_event)) = &event {
         problems.extend(of_event.clone());
     }
@@ -84,7 +84,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     let deliveries = match &event {
         Ok(event) => found
             .iter()
-            .map(|(target, found)| read_of(setup, target, event, found.render(&names)))
+            .map(|(target, found)| read_of(setup, target, event, found.render(&scope)))
             .collect(),
         Err(_) => Vec::new(),
     };

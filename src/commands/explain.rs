@@ -46,7 +46,7 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
     }
     let mut resolver = setup.resolver();
     let fields = resolver.texts();
-    let (_, names) = resolver.finish();
+    let (_, scope) = resolver.finish();
     // What stands in for a variable: the event's own value under its name, or under the name that it is derived from.
     let default_of = |variable: &Variable| {
         let own = [Some(variable.name), derived_from(variable)];
@@ -69,10 +69,10 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
         "Delivery",
         delivery_variables(),
         &of_delivery,
-        &of_delivery.render(&names),
+        &of_delivery.render(&scope),
     );
     let of_event = reader.find(EventVariables::VARIABLES);
-    page.section("Event", EventVariables::VARIABLES, &of_event, &of_event.render(&names));
+    page.section("Event", EventVariables::VARIABLES, &of_event, &of_event.render(&scope));
     for destination in destinations::ALL {
         if let Some(target) = shown(destination, &targets) {
             let found = setup.find(&target);
@@ -80,7 +80,7 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
                 destination.title,
                 destination.variables(),
                 &found,
-                &found.render(&names),
+                &found.render(&scope),
             );
         }
     }

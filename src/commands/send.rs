@@ -15,7 +15,10 @@ use crate::{
     facts::{self, Asker, Facts},
     needs::{Needs, Part, needs},
     problem::Unmade,
-    receipts::once::{self, Decision},
+    receipts::{
+        folder::OutputFolder,
+        once::{self, Decision},
+    },
     report::class::{self, Class},
     variables::{Unrendered, Values},
 };
@@ -44,7 +47,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
     let (runner, of_runner) = Runner::new(setup, &reads, !dry_run);
     let can_send = of_runner.is_empty();
     problems.extend(of_runner);
-    for line in runner.folder.iter().flat_map(|folder| folder.forget_other_jobs()) {
+    for line in runner.folder.iter().flat_map(OutputFolder::forget_other_jobs) {
         console.info(&format!("  {line}"));
     }
     let asked = if can_send { targets.as_slice() } else { &[] };

@@ -118,10 +118,10 @@ impl Courier<'_> {
         let mut delivered = Delivered::default();
         let mut end = None;
         for step in plan.steps {
-            let completes = step.completes;
+            let variable = step.completes;
             match in_flight.run(step, plan.login.as_ref()).await {
                 Ok(more) => {
-                    completed.extend(completes);
+                    completed.extend(variable);
                     let note = match (delivered.note, more.note) {
                         (Some(first), Some(second)) => Some(format!("{first}; {second}")),
                         (first, second) => first.or(second),

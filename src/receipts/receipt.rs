@@ -22,6 +22,7 @@ const DOTENV_BYTES: usize = 5 * 1024;
 /// What every file names that a job leaves: where it comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "they are named as the files' keys are")]
 pub struct Origin {
     /// The project's id, in GitLab.
     pub project_id: Option<String>,

@@ -165,7 +165,7 @@ impl Undelivered {
             if variable.is_read_anew() || is_unreadable {
                 return (
                     variable,
-                    now.get(variable.name).map(|found| found.cloned()).map_err(Clone::clone),
+                    now.get(variable.name).map(Option::<&_>::cloned).map_err(Clone::clone),
                 );
             }
             let kept = self.settings.get(variable.name).and_then(Value::as_str);

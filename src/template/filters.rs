@@ -56,8 +56,8 @@ pub fn add(engine: &mut Environment<'static>, literals: &Arc<Literals>) {
         let literals = Arc::clone(literals);
         engine.add_filter(name, move |value: Value| bounded(change(&text_of(&value, &literals)?)));
     };
-    of_text(engine, "upper", |text| text.to_uppercase());
-    of_text(engine, "lower", |text| text.to_lowercase());
+    of_text(engine, "upper", str::to_uppercase);
+    of_text(engine, "lower", str::to_lowercase);
     of_text(engine, "slug", slug);
     let own = Arc::clone(literals);
     engine.add_filter("truncate", move |value: Value, length: Value| {

@@ -43,15 +43,12 @@ impl Literals {
                 let literal = self.0.get(number.parse::<usize>().ok()?)?;
                 Some((literal, rest))
             });
-            match literal {
-                Some((literal, rest)) => {
-                    restored.push_str(literal);
-                    restored.push_str(rest);
-                }
-                None => {
-                    restored.push(OPEN);
-                    restored.push_str(piece);
-                }
+            if let Some((literal, rest)) = literal {
+                restored.push_str(literal);
+                restored.push_str(rest);
+            } else {
+                restored.push(OPEN);
+                restored.push_str(piece);
             }
         }
         restored
