@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use crate::{
     destinations::{self, Target},
-    report::class::exit_codes,
+    report::{PROGRAM, class::exit_codes},
     text::nearest,
 };
 
@@ -134,7 +134,7 @@ A `?` behind one makes it optional: it is tried and reported, and never changes 
 
 Destinations and operations, the default first:
 ",
-        version = version()
+        version = PROGRAM
     );
     for destination in destinations::ALL {
         let operations: Vec<&str> = destination.operations.iter().map(|operation| operation.name).collect();
@@ -146,9 +146,4 @@ Destinations and operations, the default first:
     }
     text += "\nEverything else is configured by variables: `notify-event explain` lists them with their values.";
     text
-}
-
-/// The program's name and version.
-pub fn version() -> String {
-    format!("notify-event {}", env!("CARGO_PKG_VERSION"))
 }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let environment = Environment::of_process();
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => runner::print(&cli::help()),
-        Ok(Command::Version) => runner::print(&cli::version()),
+        Ok(Command::Version) => runner::print(report::PROGRAM),
         Ok(Command::Catalog) => runner::print(catalog::yaml().trim_end()),
         Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
         Ok(Command::Check { targets }) => check::check(&environment, targets),

@@ -11,11 +11,12 @@ mod types;
 mod url;
 
 pub use header::HeaderLine;
-pub use reader::{Reader, Renderer, Resolved, Unrendered, Values};
+pub use reader::{Reader, Renderer, Unrendered, Values};
 pub use types::{Count, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
 pub use url::BaseUrl;
 
 use crate::{
+    environment::Origin,
     problem::Problem,
     text::{nearest, truncate},
 };
@@ -121,6 +122,45 @@ impl Variable {
     }
 }
 
+/// A variable's value, ready to be read into its type or shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The value after cleaning and templates.
+    pub value: String,
+    /// The variable it came from.
+    pub name: String,
+    /// Where it came from; none for a built-in default, or what a replay has kept.
+    pub origin: Option<Origin>,
+    /// Whether it is set, rather than stood in for by its default.
+    pub is_given: bool,
+    /// Whether the variable holds just this: no file was read, nothing decoded or rendered.
+    pub is_verbatim: bool,
+}
+
+impl Resolved {
+    /// A value that an earlier run has read, for the variable `name`.
+    pub fn kept(name: &str, value: String) -> Self {
+        Self {
+            value,
+            name: name.to_owned(),
+            origin: None,
+            is_given: true,
+            is_verbatim: true,
+        }
+    }
+
+    /// What stands in for `variable` where it is not set, if it has a value to do so.
+    pub fn default_of(variable: &Variable) -> Option<Self> {
+        match variable.default {
+            Default::Value(value) => Some(Self {
+                is_given: false,
+                ..Self::kept(variable.name, value.to_owned())
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// A type that a variable's value can be read into.
 pub trait FromVariable: DeserializeOwned {
     /// What the value has to be.
@@ -155,7 +195,7 @@ pub trait Group: DeserializeOwned {
 /// ```ignore
 /// variables! {
 ///     /// What the destination reads.
-///     pub struct Settings, "vendors/rely.md 1" {
+///     pub struct Settings, "Rely.io, Public API" {
 ///         /// The API key.
 ///         token: Secret = "RELY_API_TOKEN", required;
 ///         /// Where the API is.

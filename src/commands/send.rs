@@ -7,7 +7,6 @@ use super::{
     setup::Setup,
 };
 use crate::{
-    cli,
     delivery::{curl, plan::Plan},
     destinations::Target,
     environment::Environment,
@@ -19,7 +18,10 @@ use crate::{
         folder::OutputFolder,
         once::{self, Decision},
     },
-    report::class::{self, Class},
+    report::{
+        PROGRAM,
+        class::{self, Class},
+    },
     variables::{Unrendered, Values},
 };
 
@@ -61,7 +63,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
         Err(Unmade::Nothing(_)) => None,
     };
     let summary = event.map_or("no event".to_owned(), Event::summary);
-    console.info(&format!("{}: {summary}", cli::version()));
+    console.info(&format!("{}: {summary}", PROGRAM));
     if let Some(hint) = event.and_then(runner::misspelled) {
         console.line(&hint);
     }

@@ -1,5 +1,5 @@
 //! Port: entities of its software catalog, and runs of its self-service actions, by its public API. Facts:
-//! vendors/port.md.
+//! docs/vendors/port.md.
 
 use serde_json::{Map, Value};
 
@@ -446,7 +446,7 @@ mod tests {
         assert!(verdict(200, "[]").contains("no object"));
     }
 
-    /// The table of vendors/port.md 4: none of these has a meaning of its own here, and the vendor's words are shown.
+    /// The table of docs/vendors/port.md 4: none of these has a meaning of its own here, and the vendor's words are shown.
     #[test]
     fn documented_errors_take_the_general_rule() {
         let statuses = [

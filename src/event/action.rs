@@ -16,7 +16,7 @@ macro_rules! actions {
         }
 
         impl Action {
-            /// The words of the contract, in the order of a deployment's life.
+            /// The words that are told apart, in the order of a deployment's life.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
             /// The action that a word means. Case, `-` and `_` don't count.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{FromVariable, Kind, reader::Resolved};
+use super::{FromVariable, Kind, Resolved};
 use crate::{environment, problem::Problem, secret::Secret};
 
 /// A header line, and the credential in it.

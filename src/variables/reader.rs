@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{BaseUrl, Default, FromVariable, Group, Kind, Variable, header, missing, parse_json, types};
+use super::{BaseUrl, Default, FromVariable, Group, Kind, Resolved, Variable, header, missing, parse_json, types};
 use crate::{
     environment::{Environment, Found, Origin},
     problem::{Problem, Unmade},
@@ -31,45 +31,6 @@ pub trait Renderer {
     /// # Errors
     /// A name that has no value or is out of reach, or that would tell what happened where nothing did.
     fn render(&self, variable: &str, template: &Template) -> Result<Value, Unmade>;
-}
-
-/// A variable's value, ready to be read into its type or shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The value after cleaning and templates.
-    pub value: String,
-    /// The variable it came from.
-    pub name: String,
-    /// Where it came from; none for a built-in default, or what a replay has kept.
-    pub origin: Option<Origin>,
-    /// Whether it is set, rather than stood in for by its default.
-    pub is_given: bool,
-    /// Whether the variable holds just this: no file was read, nothing decoded or rendered.
-    pub is_verbatim: bool,
-}
-
-impl Resolved {
-    /// A value that an earlier run has read, for the variable `name`.
-    pub fn kept(name: &str, value: String) -> Self {
-        Self {
-            value,
-            name: name.to_owned(),
-            origin: None,
-            is_given: true,
-            is_verbatim: true,
-        }
-    }
-
-    /// What stands in for `variable` where it is not set, if it has a value to do so.
-    pub fn default_of(variable: &Variable) -> Option<Self> {
-        match variable.default {
-            Default::Value(value) => Some(Self {
-                is_given: false,
-                ..Self::kept(variable.name, value.to_owned())
-            }),
-            _ => None,
-        }
-    }
 }
 
 impl Reader<'_> {

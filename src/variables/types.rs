@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{FromVariable, Kind, reader::Resolved};
+use super::{FromVariable, Kind, Resolved};
 use crate::{
     secret::Secret,
     text::{shape, truncate},

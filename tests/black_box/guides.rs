@@ -14,7 +14,7 @@ use crate::support::{
     methods, notify, wait_until,
 };
 
-// Rely.io: guides/rely.txt
+// Rely.io: docs/vendors/rely.md 8
 
 #[test]
 fn rely_is_created_updated_and_patched_by_the_guides_three_calls() {
@@ -107,7 +107,7 @@ fn rely_takes_the_plugins_own_ids_and_a_blueprint_of_ones_own() {
     assert_eq!(entity["properties"], json!({"branch": UGLY_BRANCH}));
 }
 
-// CTO.ai: guides/cto.txt
+// CTO.ai: docs/vendors/cto.md 9
 
 #[test]
 fn the_cto_snippets_two_jobs_send_their_events() {
@@ -218,7 +218,7 @@ fn cto_takes_change_events_and_words_of_ones_own() {
     );
 }
 
-// Direktiv: guides/direktiv.txt
+// Direktiv: docs/vendors/direktiv.md 10
 
 fn direktiv(version: DirektivVersion) -> Sandbox {
     Sandbox::start_with(Options {
@@ -327,7 +327,7 @@ fn direktivs_old_header_on_a_new_server_is_refused_with_advice() {
         .exits(0);
 }
 
-// Aviator: guides/aviator.txt
+// Aviator: docs/vendors/aviator.md 10
 
 #[test]
 fn aviators_release_deployment_and_status_go_as_in_its_reference() {
@@ -418,7 +418,7 @@ fn aviators_status_creates_the_deployment_and_a_rollback_goes_back() {
     assert!(methods(&sandbox, Service::Aviator).ends_with("PATCH"));
 }
 
-// Port: guides/port.txt
+// Port: docs/vendors/port.md 10
 
 #[test]
 fn ports_entity_is_upserted_and_read_as_in_the_guide() {
