@@ -602,3 +602,67 @@ fn outside_gitlab_a_dry_run_leaves_the_action_open() {
         .exits(78)
         .says_of("rely", "CI_API_V4_URL is not set");
 }
+
+#[test]
+fn a_run_whose_status_is_given_needs_nobody_to_tell_what_happened() {
+    let sandbox = Sandbox::start();
+    seed(&sandbox, jobs("build failed | deploy skipped"));
+    sandbox.seed(Service::Port, json!({"runs": {"r_1": {}, "r_2": {}}}));
+    let update = |run: &str| {
+        in_job(&["port:run-update"], &sandbox)
+            .var("NOTIFY_JOB", "deploy")
+            .var("PORT_RUN_ID", run)
+    };
+    // The deploy job never ran, and its run at Port is ended all the same.
+    update("r_1")
+        .var("PORT_RUN_STATUS", "failure")
+        .run()
+        .exits(0)
+        .says("1 sent");
+    assert_eq!(sandbox.state(Service::Port)["runs"]["r_1"]["status"], "FAILURE");
+    // What only that job could tell is not known, and so not sent.
+    update("r_2")
+        .run()
+        .exits(0)
+        .says_of("port:run-update", "skipped: `deploy` was skipped");
+    // What else there is to say is said.
+    update("r_2")
+        .var("PORT_RUN_LINK", "https://gitlab.example.com/x")
+        .run()
+        .exits(0)
+        .says_of("port:run-update", "the run's status is left as it is")
+        .says("1 sent");
+}
+
+#[test]
+fn a_template_may_use_what_only_the_jobs_tell() {
+    let sandbox = Sandbox::start();
+    seed(&sandbox, jobs("build success | failed success"));
+    let with = |name: &str, value: &str| in_job(&["rely"], &sandbox).var("NOTIFY_JOB", "failed").var(name, value);
+    // The job's name is the action's word here, and no circle.
+    with("EVENT_ACTION", "{{ event.job }}")
+        .run()
+        .exits(0)
+        .says("deployment failure");
+    with("EVENT_ENVIRONMENT", "{{ event.job }}")
+        .run()
+        .exits(0)
+        .says("acme-shop-8812-failed");
+    let titles = sandbox.state(Service::Rely)["entities"]["acme-shop-8812-failed"]["title"].clone();
+    assert_eq!(titles, "acme/shop #8812 (failed)");
+    with("EVENT_TITLE", "{{ event.title }}")
+        .run()
+        .exits(78)
+        .says("EVENT_TITLE would be made from itself");
+}
+
+#[test]
+fn the_time_that_gitlab_gets_is_called_what_it_is() {
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::GitLab, 9, Fault::status_with(503, "retry-after", "3600"));
+    in_job(&["rely"], &sandbox)
+        .var("NOTIFY_TIMEOUT", "8")
+        .run()
+        .exits(78)
+        .says("of the 4 s that GitLab gets of NOTIFY_TIMEOUT");
+}

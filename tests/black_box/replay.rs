@@ -884,3 +884,57 @@ fn the_whole_output_folder_may_be_named() {
     replay(&[&folder], &sandbox).run().exits(0).says("1 sent");
     assert!(files(&folder).is_empty());
 }
+
+#[test]
+fn what_was_misconfigured_is_mended_by_the_replay_and_nothing_else_is() {
+    let folder = folder("mended");
+    let sandbox = Sandbox::start();
+    sandbox.seed(
+        Service::Rely,
+        json!({"blueprints": {"release": {"properties": {"version": {"type": "string"}}}}}),
+    );
+    notify(&["rely"])
+        .at(&sandbox)
+        .var("NOTIFY_OUTPUT_DIR", &folder)
+        .var("RELY_BLUEPRINT", "release")
+        .var("RELY_ENTITY_TITLE", "Then")
+        .var("RELY_PROPERTIES", r#"{"version": "1.4.2""#)
+        .run()
+        .exits(78);
+    let path = folder.join("undelivered");
+    let kept = json_of(&fs::read_dir(&path).unwrap().next().unwrap().unwrap().path());
+    assert_eq!(kept["unreadable"], json!(["RELY_PROPERTIES"]), "{kept}");
+    let replay = |properties: &str| {
+        notify(&["replay", path.to_str().unwrap()])
+            .at(&sandbox)
+            .var("RELY_BLUEPRINT", "another")
+            .var("RELY_ENTITY_TITLE", "Now")
+            .var("RELY_PROPERTIES", properties)
+            .run()
+    };
+    // It is as wrong as it was: it stays.
+    replay("{").exits(78);
+    assert!(sandbox.requests().is_empty());
+    replay(r#"{"version": "{{ event.id }}"}"#)
+        .exits(0)
+        .says_of("rely", "sent");
+    let entity = rely_entity(&sandbox);
+    assert_eq!(entity["blueprintId"], "release", "{entity}");
+    assert_eq!(entity["title"], "Then", "{entity}");
+    assert_eq!(entity["properties"], json!({"version": "acme-shop-8812"}), "{entity}");
+}
+
+#[test]
+fn a_word_that_looks_like_a_credential_is_no_reason_not_to_deliver() {
+    let folder = folder("auth");
+    let sandbox = Sandbox::start();
+    sandbox.fail(Service::Direktiv, 1, Fault::status(503));
+    let auth = |arguments: &[&str]| notify(arguments).at(&sandbox).var("DIREKTIV_AUTH", "api-key");
+    auth(&["direktiv:broadcast"])
+        .var("NOTIFY_OUTPUT_DIR", &folder)
+        .var("NOTIFY_ATTEMPTS", "1")
+        .run()
+        .exits(75);
+    let path = folder.join("undelivered");
+    auth(&["replay", path.to_str().unwrap()]).run().exits(0).says("1 sent");
+}

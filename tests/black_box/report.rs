@@ -599,3 +599,27 @@ fn a_closed_standard_output_is_no_crash() {
             .any(|request| request.path != LOGIN)
     );
 }
+
+#[test]
+fn a_users_own_folder_is_not_touched() {
+    let folder = folder("users-own");
+    fs::write(folder.join(".gitignore"), "target\n").expect("a file");
+    fs::write(folder.join("rely.json"), "mine").expect("a file");
+    let sandbox = Sandbox::start();
+    let in_folder = |arguments: &[&str]| notify(arguments).at(&sandbox).var("NOTIFY_OUTPUT_DIR", &folder);
+    in_folder(&["rely"]).run().exits(0);
+    in_folder(&["rely"]).var("CI_JOB_ID", "992").run().exits(0);
+    let text = |name: &str| fs::read_to_string(folder.join(name)).expect("it is still there");
+    assert_eq!(
+        (text(".gitignore").as_str(), text("rely.json").as_str()),
+        ("target\n", "mine")
+    );
+    // An answer would overwrite it: that is said before anything is asked.
+    let before = sandbox.requests().len();
+    in_folder(&["rely:get"])
+        .run()
+        .exits(78)
+        .says("NOTIFY_OUTPUT_DIR is")
+        .says("holds a rely.json that this program did not make");
+    assert_eq!((text("rely.json").as_str(), sandbox.requests().len()), ("mine", before));
+}

@@ -5,7 +5,9 @@ use std::time::Duration;
 use sandbox::{Fault, Sandbox, Service};
 
 use crate::support::{
-    Ran, at_once,
+    Ran, Run, at_once,
+    faults::status,
+    folder,
     held::{cto_events, deployed, rely_entities},
     methods,
     operations::{prepared, ready},
@@ -105,4 +107,43 @@ fn a_second_run_after_a_failure_reports_the_same_entity() {
     retried("1").exits(75);
     retried("2").exits(0);
     assert_eq!(rely_entities(&sandbox), 1);
+}
+
+/// A job in which rely hangs and cto does not, with time for one attempt.
+fn beside_one_that_hangs(arguments: &[&str], sandbox: &Sandbox) -> Run {
+    sandbox.fail(Service::Rely, 99, Fault::Hang);
+    prepared(sandbox, arguments)
+        .var("NOTIFY_TIMEOUT", "2")
+        .var("NOTIFY_ATTEMPT_TIMEOUT", "2")
+        .var("NOTIFY_ATTEMPTS", "1")
+}
+
+#[test]
+fn a_check_and_a_replay_go_side_by_side_too() {
+    let sandbox = ready();
+    beside_one_that_hangs(&["check", "rely", "cto", "aviator"], &sandbox)
+        .run()
+        .exits(75)
+        .says_of("rely", "unavailable")
+        .says_of("cto", "ok")
+        .says_of("aviator", "ok");
+
+    let folder = folder("side-by-side");
+    let sandbox = ready();
+    for service in [Service::Rely, Service::Cto] {
+        sandbox.fail(service, 9, status(503));
+    }
+    prepared(&sandbox, &["rely", "cto"])
+        .var("NOTIFY_OUTPUT_DIR", &folder)
+        .var("NOTIFY_ATTEMPTS", "1")
+        .run()
+        .exits(75);
+    let kept = folder.join("undelivered");
+    let healed = ready();
+    beside_one_that_hangs(&["replay", kept.to_str().unwrap()], &healed)
+        .run()
+        .exits(75)
+        .says_of("rely", "unavailable")
+        .says_of("cto", "sent");
+    assert_eq!(cto_events(&healed).len(), 1);
 }
