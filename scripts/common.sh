@@ -35,6 +35,15 @@ need_packages() {
         { cat "$work/apt.log" >&2 && die "apt-get could not install ${missing[*]}"; }
 }
 
+# newest_packages PACKAGE...: brings installed Debian packages to the newest version there is: a machine's package lists may
+# be older than the packages.
+newest_packages() {
+    say "bringing $* up to date"
+    local apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
+    { "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "$@"; } \
+        >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2 && die "apt-get could not bring $* up to date"; }
+}
+
 # Holds a lock for the rest of the script, so that two runs don't prepare the same thing at once.
 only_one() {
     exec 9>"$work/$1.lock"
