@@ -32,6 +32,12 @@ const FUEL: u64 = 50_000;
 /// stack.
 const LONGEST_TAG: usize = 4096;
 
+/// What names start with.
+const ROOTS: &[&str] = &["event", "pipeline", "changes", "job", "env"];
+
+/// What can be called.
+const FUNCTIONS: &[&str] = &["range"];
+
 /// The longest part of a template that a message quotes, in bytes.
 const LONGEST_SHOWN: usize = 60;
 
@@ -116,7 +122,7 @@ impl Template {
     /// # Errors
     /// It is not understood.
     pub fn text(text: &str, literals: &[&str]) -> Result<Self, TemplateError> {
-        Self::json(Value::String(text.to_owned()), literals)
+        Self::new(Value::String(text.to_owned()), Literals::in_text(text, literals))
     }
 
     /// JSON, in whose string leaves templates run; keys stay as they are. `literals` as in [`Template::text`].
@@ -124,7 +130,10 @@ impl Template {
     /// # Errors
     /// A leaf is not understood.
     pub fn json(value: Value, literals: &[&str]) -> Result<Self, TemplateError> {
-        let literals = Literals::new(literals);
+        Self::new(value, Literals::in_json(literals))
+    }
+
+    fn new(value: Value, literals: Literals) -> Result<Self, TemplateError> {
         let mut names = BTreeSet::new();
         let source = each_leaf(value, &mut |text| {
             let source = literals.hide(&text);
@@ -259,12 +268,14 @@ impl<'e> Leaf<'e> {
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = String> + use<> {
+    fn names(&self) -> BTreeSet<String> {
         let names = match &self.parsed {
             Parsed::Whole(expression, _) => expression.undeclared_variables(true),
             Parsed::Mixed(template) => template.undeclared_variables(true),
         };
-        names.into_iter()
+        // The engine counts its functions, and overlooks what is sliced (`changes.merge_requests[:3]`).
+        let names = names.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str()));
+        names.chain(sliced(self.source).map(str::to_owned)).collect()
     }
 
     fn render(&self, scope: &Scope) -> Result<Value, TemplateError> {
@@ -277,6 +288,17 @@ impl<'e> Leaf<'e> {
             if scope.value(&name).is_none() {
                 missing.push(name);
             }
+        }
+        // The engine takes what has no value for an empty list where it is sliced.
+        if let Some(name) = sliced(self.source).find(|name| missing.iter().any(|missing| missing == name)) {
+            let (message, offset) = (no_value(name), self.source.find(name).unwrap_or_default());
+            return Err(error_at(
+                self.source,
+                self.literals,
+                offset,
+                message,
+                Some(name.to_owned()),
+            ));
         }
         let calculates = calculates(self.source);
         let roots: Engine = scope
@@ -293,13 +315,11 @@ impl<'e> Leaf<'e> {
                     values::to_json(&value)
                 });
                 let value = result.map_err(|error| failure(self.source, self.literals, *start, &error, &missing))?;
-                each_leaf(value, &mut |text| {
-                    if text.len() > LIMIT {
-                        let message = filters::TOO_LONG.to_owned();
-                        return Err(error_at(self.source, self.literals, 0, message, None));
-                    }
-                    Ok(Value::String(self.literals.restore(&text)))
-                })
+                if value.to_string().len() > LIMIT {
+                    let message = filters::TOO_LONG.to_owned();
+                    return Err(error_at(self.source, self.literals, 0, message, None));
+                }
+                each_leaf(value, &mut |text| Ok(Value::String(self.literals.restore(&text))))
             }
             Parsed::Mixed(template) => {
                 let mut text = Bounded(Vec::new());
@@ -325,15 +345,48 @@ fn inside(source: &str) -> Option<(&str, usize)> {
 /// written.
 fn calculates(source: &str) -> bool {
     let signs = ['<', '>', '=', '+', '*', '/', '%'];
-    tags(source).any(|(_, tag)| tag.contains(signs) || tag.contains("float") || tag.contains("int"))
+    let words = [" - ", " in ", " is ", "float", "int", "attr("];
+    tags(source).any(|(_, tag)| tag.contains(signs) || words.iter().any(|word| tag.contains(word)))
 }
 
-/// What stands between braces, near enough, and where it starts: up to the next closing ones, or to the end.
+/// What stands between braces, and where it starts: up to the closing ones that stand in no quotes, or to the end.
 fn tags(source: &str) -> impl Iterator<Item = (usize, &str)> {
     [("{{", "}}"), ("{%", "%}")].into_iter().flat_map(move |(open, close)| {
         source.match_indices(open).map(move |(offset, _)| {
             let rest = &source[offset + open.len()..];
-            (offset, rest.split(close).next().unwrap_or_default())
+            (offset, &rest[..end_of_tag(rest, close)])
+        })
+    })
+}
+
+fn end_of_tag(rest: &str, close: &str) -> usize {
+    let mut quote = None;
+    let mut is_escaped = false;
+    for (index, character) in rest.char_indices() {
+        match (quote, character) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            (Some(open), _) if character == open => quote = None,
+            (None, '"' | '\'') => quote = Some(character),
+            (None, _) if rest[index..].starts_with(close) => return index,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// The names that a source slices: those with a bracket behind them.
+fn sliced(source: &str) -> impl Iterator<Item = &str> {
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '.');
+    tags(source).flat_map(move |(_, tag)| {
+        tag.match_indices('[').filter_map(move |(end, _)| {
+            let before = &tag[..end];
+            let start = before
+                .rfind(|character| !is_part(character))
+                .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+            let name = &before[start..];
+            let root = name.split('.').next().unwrap_or_default();
+            (ROOTS.contains(&root) && name.contains('.')).then_some(name)
         })
     })
 }
@@ -349,6 +402,10 @@ fn check_size(source: &str, literals: &Literals) -> Result<(), TemplateError> {
         return Err(error_at(source, literals, 0, message, None));
     }
     Ok(())
+}
+
+fn no_value(name: &str) -> String {
+    format!("`{name}` has no value here; give it one, or write {{{{ {name} | default(\"…\") }}}}")
 }
 
 /// The engine's error, for a person. `start` is where in `source` the engine's own text starts, `missing` are the names
@@ -375,7 +432,7 @@ fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missi
                 .or(place)
                 .unwrap_or_default();
             undefined = Some(name.to_owned());
-            format!("`{name}` has no value here; give it one, or write {{{{ {name} | default(\"…\") }}}}")
+            no_value(name)
         }
         ErrorKind::UnknownFilter => {
             let names: Vec<&str> = FILTERS.iter().map(|(usage, _)| *usage).collect();

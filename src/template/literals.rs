@@ -12,16 +12,32 @@ const CLOSE: char = '\u{f0001}';
 pub struct Literals(Vec<String>);
 
 impl Literals {
-    /// Those of `texts` that could be taken for templates.
-    pub fn new(texts: &[&str]) -> Self {
-        let has_signs = |text: &&&str| {
-            ["{{", "}}", "{%", "%}", "{#", "#}"]
-                .iter()
-                .any(|sign| text.contains(sign))
-        };
-        let mut literals: Vec<String> = texts.iter().filter(has_signs).map(|&text| text.to_owned()).collect();
+    /// Those of `texts` that could be taken for templates in the value `text`. One without a letter or a digit, such as
+    /// `{{`, is only one where it is the whole of it: elsewhere it is the author's own.
+    pub fn in_text(text: &str, texts: &[&str]) -> Self {
+        let is_somebodys = |literal: &&&str| **literal == text || literal.contains(char::is_alphanumeric);
+        Self::new(texts.iter().filter(is_somebodys).map(|&literal| literal.to_owned()))
+    }
+
+    /// The same in JSON, where a text may also have been read as JSON reads it, or been cut at its quotes.
+    pub fn in_json(texts: &[&str]) -> Self {
+        let read = |text: &str| serde_json::from_str::<String>(&format!("\"{text}\"")).ok();
+        let pieces = texts
+            .iter()
+            .flat_map(|text| text.split('"'))
+            .map(|piece| piece.trim_end_matches('\\'));
+        let all = texts.iter().copied().chain(pieces);
+        let forms = all.flat_map(|text| [Some(text.to_owned()), read(text)]).flatten();
+        Self::new(forms.filter(|literal| literal.contains(char::is_alphanumeric)))
+    }
+
+    fn new(texts: impl Iterator<Item = String>) -> Self {
+        // Braces could open a template, and quotes could end a text inside one.
+        let mut literals: Vec<String> = texts
+            .filter(|text| text.contains(['{', '}', '"', '\'', '\\']))
+            .collect();
         // The longest first: a commit's message holds its title.
-        literals.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        literals.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         literals.dedup();
         Self(literals)
     }

@@ -95,6 +95,15 @@ fn numbers_arrive_as_they_were_written() {
     }
     assert_eq!(ok("{{ event.properties.price > 1 }}"), json!(true));
     assert_eq!(ok("{{ event.properties.price * 2 }}").to_string(), "3.0");
+    assert_eq!(ok("{{ event.properties.price - 1 }}").to_string(), "0.5");
+    assert_eq!(ok("{{ 1.5 in [event.properties.price] }}"), json!(true));
+    let mut big = scope();
+    big.roots["event"]["big"] = serde_json::from_str("12345678901234567890").unwrap();
+    let sum = Template::text("{% set n = event.big %}{{ n }}", &[])
+        .unwrap()
+        .render(&big)
+        .unwrap();
+    assert_eq!(sum, json!("12345678901234567890"));
 }
 
 #[test]
@@ -135,6 +144,12 @@ fn statements() {
     assert_eq!(ok("{% if event.version %}v{% else %}none{% endif %}"), json!("none"));
     assert_eq!(ok("{% set n = event.attempt + 1 %}{{ n }}!"), json!("3!"));
     assert_eq!(ok("a{# a comment #}b"), json!("ab"));
+    assert_eq!(ok("{{ range(3) | join('-') }}"), json!("0-1-2"));
+    assert_eq!(ok("{{ event.name[:6] }}"), json!("deploy"));
+    assert_eq!(
+        ok("{% for one in changes.merge_requests[1:] %}{{ one.iid }}{% endfor %}"),
+        json!("9")
+    );
 }
 
 #[test]
@@ -165,6 +180,11 @@ fn names_are_known_before() {
         ["env.CI_COMMIT_SHA", "event.properties.team"]
     );
     assert!(names("{{ 'event.id' }}").is_empty());
+    assert!(names("{{ range(3) | join }}").is_empty());
+    assert_eq!(
+        names("{% for one in changes.merge_requests[:2] %}{{ one.iid }}{% endfor %}{{ event.commit[:8] }}"),
+        ["changes.merge_requests", "event.commit"]
+    );
 }
 
 #[test]
@@ -188,6 +208,36 @@ fn what_gitlab_pasted_in_is_text() {
     let nested = json!({"text": title, "n": "{{ event.attempt }}"});
     let nested = Template::json(nested, &literals).unwrap().render(&scope()).unwrap();
     assert_eq!(nested, json!({"text": title, "n": 2}));
+    // Nor does it get out of the author's quotes, or into the author's braces.
+    let render_with = |title: &str, text: &str| {
+        let template = Template::text(&text.replace("$T", title), &[title]).unwrap();
+        template.render(&scope()).unwrap()
+    };
+    let quoted = "x\" ~ event.name ~ \"y";
+    assert_eq!(render_with(quoted, "{{ \"$T\" | lower }}"), json!(quoted));
+    assert_eq!(render_with("{ event.attempt }", "{$T}"), json!("{{ event.attempt }}"));
+    assert_eq!(render_with("{{", "$T"), json!("{{"));
+    assert_eq!(
+        Template::text("{{ event.attempt }}", &["{{", "}}"])
+            .unwrap()
+            .render(&scope())
+            .unwrap(),
+        json!(2)
+    );
+    // In JSON, GitLab pastes before it is read.
+    for title in [
+        "\\u007b\\u007b event.name }}",
+        "a \\\" {{ event.name }}",
+        "a\", \"c\": \"{{ event.name }}",
+    ] {
+        let pasted = format!("{{\"t\": \"{title}\"}}");
+        let value: Value = serde_json::from_str(&pasted).unwrap();
+        let rendered = Template::json(value.clone(), &[title])
+            .unwrap()
+            .render(&scope())
+            .unwrap();
+        assert_eq!(rendered, value, "{title}");
+    }
     // A message that holds the title is as much text.
     let message = format!("{title}\n\n{{{{ more }}}}");
     let both = Template::text(&message, &[title, &message]).unwrap();
@@ -202,6 +252,7 @@ fn what_is_wrong_is_said_with_its_place() {
     );
     assert!(error("{{ event.version }}").starts_with("template at character 1: `event.version` has no value"));
     assert!(error("{{ event.version | upper }}").contains("`event.version` has no value"));
+    assert!(error("{{ event.image[:7] }}").contains("`event.image` has no value"));
     assert!(error("{{ event.attempt }} {{ event.image ~ '!' }}").contains("`event.image` has no value"));
     assert!(error("a\n  {{ event.version }}").starts_with("template at line 2, column 3: `event.version`"));
     assert!(error("{{ env.TOKEN | default('x') }}").contains("`env.TOKEN` is out of reach"));
@@ -243,6 +294,8 @@ fn everything_is_bounded() {
         "(".repeat(100_000) + "{{" + &"(".repeat(100_000) + "1" + &")".repeat(100_000) + "}}",
         "{{ ".to_owned() + &"1+".repeat(100_000) + "1 }}",
         "{% if true %}".repeat(100_000),
+        format!("{{{{ '}}}}' ~ {}1 }}}}", "-".repeat(100_000)),
+        "{{ ['x' * 500000, 'x' * 500000, 'x' * 500000] }}".to_owned(),
     ] {
         assert!(render(&text).is_err(), "{}", &text[..40]);
     }

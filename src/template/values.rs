@@ -44,10 +44,10 @@ pub fn from_json(json: &Json, calculates: bool) -> Value {
 
 fn from_number(number: &Number, calculates: bool) -> Value {
     let text = number.to_string();
-    if let Ok(whole) = text.parse::<i64>()
+    if let Ok(whole) = text.parse::<i128>()
         && whole.to_string() == text
     {
-        return Value::from(whole);
+        return i64::try_from(whole).map_or_else(|_| Value::from(whole), Value::from);
     }
     match text.parse::<f64>() {
         Ok(float) if calculates && float.is_finite() => Value::from(float),
