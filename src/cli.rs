@@ -117,7 +117,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 /// The text of `--help`.
 pub fn help() -> String {
     let mut text = format!(
-        "{version}
+        "{PROGRAM}
 Reports what a GitLab pipeline did to the services a platform team uses.
 
 Usage:
@@ -134,7 +134,6 @@ A `?` behind one makes it optional: it is tried and reported, and never changes 
 
 Destinations and operations, the default first:
 ",
-        version = PROGRAM
     );
     for destination in destinations::ALL {
         let operations: Vec<&str> = destination.operations.iter().map(|operation| operation.name).collect();

@@ -63,7 +63,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
         Err(Unmade::Nothing(_)) => None,
     };
     let summary = event.map_or("no event".to_owned(), Event::summary);
-    console.info(&format!("{}: {summary}", PROGRAM));
+    console.info(&format!("{PROGRAM}: {summary}"));
     if let Some(hint) = event.and_then(runner::misspelled) {
         console.line(&hint);
     }
