@@ -16,10 +16,12 @@ use serde_json::{Map, Value};
 
 mod filters;
 mod literals;
+mod source;
 mod values;
 
 pub use filters::FILTERS;
 use literals::Literals;
+use source::{calculates, check_size, inside, sliced};
 
 /// The longest text that a template may yield, in bytes. What GitLab hands over in one variable is an eighth of it.
 const LIMIT: usize = 1024 * 1024;
@@ -28,21 +30,11 @@ const LIMIT: usize = 1024 * 1024;
 /// ends within a second.
 const FUEL: u64 = 50_000;
 
-/// The longest expression or statement, in bytes. What reads it is recursive, so that a longer one could exhaust the
-/// stack.
-const LONGEST_TAG: usize = 4096;
-
-/// What names start with.
-const ROOTS: &[&str] = &["event", "pipeline", "changes", "job", "env"];
-
 /// What can be called.
 const FUNCTIONS: &[&str] = &["range"];
 
 /// The longest part of a template that a message quotes, in bytes.
 const LONGEST_SHOWN: usize = 60;
-
-/// The most statements in one text, for the same reason: they can stand inside each other.
-const MOST_STATEMENTS: usize = 500;
 
 /// What templates can name: plain data.
 pub struct Scope {
@@ -245,7 +237,7 @@ enum Parsed<'e> {
 
 impl<'e> Leaf<'e> {
     fn new(engine: &'e Environment<'static>, source: &'e str, literals: &'e Literals) -> Result<Self, TemplateError> {
-        check_size(source, literals)?;
+        check_size(source).map_err(|(offset, message)| error_at(source, literals, offset, message, None))?;
         // A text that is several expressions is not one when its first and last braces are taken off. (The engine panics
         // over closing braces in a lone expression, so it is not shown any.)
         if let Some((expression, start)) = inside(source)
@@ -330,78 +322,6 @@ impl<'e> Leaf<'e> {
             }
         }
     }
-}
-
-/// What is inside the braces of a text that starts and ends with some, and where it starts.
-fn inside(source: &str) -> Option<(&str, usize)> {
-    let start = source.len() - source.trim_start().len();
-    let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    let marked = inner.strip_prefix('-').unwrap_or(inner);
-    let start = start + 2 + (inner.len() - marked.len());
-    Some((marked.strip_suffix('-').unwrap_or(marked), start))
-}
-
-/// Whether a template may compare or calculate: then `1.50` is the number 1.5 to it; in all others it is as it was
-/// written.
-fn calculates(source: &str) -> bool {
-    let signs = ['<', '>', '=', '+', '*', '/', '%'];
-    let words = [" - ", " in ", " is ", "float", "int", "attr("];
-    tags(source).any(|(_, tag)| tag.contains(signs) || words.iter().any(|word| tag.contains(word)))
-}
-
-/// What stands between braces, and where it starts: up to the closing ones that stand in no quotes, or to the end.
-fn tags(source: &str) -> impl Iterator<Item = (usize, &str)> {
-    [("{{", "}}"), ("{%", "%}")].into_iter().flat_map(move |(open, close)| {
-        source.match_indices(open).map(move |(offset, _)| {
-            let rest = &source[offset + open.len()..];
-            (offset, &rest[..end_of_tag(rest, close)])
-        })
-    })
-}
-
-fn end_of_tag(rest: &str, close: &str) -> usize {
-    let mut quote = None;
-    let mut is_escaped = false;
-    for (index, character) in rest.char_indices() {
-        match (quote, character) {
-            (Some(_), _) if is_escaped => is_escaped = false,
-            (Some(_), '\\') => is_escaped = true,
-            (Some(open), _) if character == open => quote = None,
-            (None, '"' | '\'') => quote = Some(character),
-            (None, _) if rest[index..].starts_with(close) => return index,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// The names that a source slices: those with a bracket behind them.
-fn sliced(source: &str) -> impl Iterator<Item = &str> {
-    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '.');
-    tags(source).flat_map(move |(_, tag)| {
-        tag.match_indices('[').filter_map(move |(end, _)| {
-            let before = &tag[..end];
-            let start = before
-                .rfind(|character| !is_part(character))
-                .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
-            let name = &before[start..];
-            let root = name.split('.').next().unwrap_or_default();
-            (ROOTS.contains(&root) && name.contains('.')).then_some(name)
-        })
-    })
-}
-
-/// Refuses what could exhaust the stack.
-fn check_size(source: &str, literals: &Literals) -> Result<(), TemplateError> {
-    if let Some((offset, _)) = tags(source).find(|(_, tag)| tag.len() > LONGEST_TAG) {
-        let message = format!("an expression is longer than {LONGEST_TAG} characters");
-        return Err(error_at(source, literals, offset, message, None));
-    }
-    if source.matches("{%").count() > MOST_STATEMENTS {
-        let message = format!("there are more than {MOST_STATEMENTS} statements");
-        return Err(error_at(source, literals, 0, message, None));
-    }
-    Ok(())
 }
 
 fn no_value(name: &str) -> String {
