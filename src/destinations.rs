@@ -8,7 +8,7 @@ use crate::{
     problem::Unmade,
     text::nearest,
     time,
-    variables::{Values, Variable},
+    variables::{Kind, Values, Variable},
 };
 
 mod aviator;
@@ -188,6 +188,14 @@ impl Destination {
     /// Everything it reads.
     pub fn variables(&self) -> impl Iterator<Item = &'static Variable> {
         self.variables.iter().copied().flatten()
+    }
+
+    /// The variable that says where the service is.
+    pub fn address(&self) -> Option<&'static str> {
+        let mut variables = self.variables();
+        variables
+            .find(|variable| variable.kind == Kind::Url)
+            .map(|variable| variable.name)
     }
 }
 

@@ -60,11 +60,11 @@ variables! {
 variables! {
     /// The way to the services.
     pub struct Network, "notify-event, README" {
-        /// More root certificates to trust beside the built-in ones: a path, or the PEM text itself.
+        /// More root certificates to trust beside the built-in ones, or a server's own that signs itself: a path, or the PEM text itself.
         ca_file: Option<String> = "NOTIFY_CA_FILE", optional;
         /// More root certificates, under the name that OpenSSL and curl use.
         ssl_cert_file: Option<String> = "SSL_CERT_FILE", optional;
-        /// Allow `http://` to a host that is not loopback: credentials go over that network in the clear.
+        /// Allow `http://` to a host that is not loopback (`localhost`, 127.0.0.0/8, `[::1]`): credentials go over that network in the clear.
         allow_http: Flag = "NOTIFY_ALLOW_HTTP", default "false";
         /// Proxy for https, as curl reads it; `https_proxy` wins.
         https_proxy: Option<Secret> = "HTTPS_PROXY", optional;
@@ -72,7 +72,7 @@ variables! {
         http_proxy: Option<Secret> = "HTTP_PROXY", optional;
         /// Proxy for both, as curl reads it; `all_proxy` wins.
         all_proxy: Option<Secret> = "ALL_PROXY", optional;
-        /// Hosts that no proxy is used for, as curl reads it; `no_proxy` wins.
+        /// Hosts that no proxy is used for, as curl reads it; `no_proxy` wins. Loopback goes by none anyway.
         no_proxy: Option<String> = "NO_PROXY", optional;
     }
 }

@@ -13,7 +13,7 @@ mod url;
 pub use header::HeaderLine;
 pub use reader::{Reader, Renderer, Unrendered, Values};
 pub use types::{Count, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
-pub use url::BaseUrl;
+pub use url::{BaseUrl, is_loopback};
 
 use crate::{
     environment::Origin,

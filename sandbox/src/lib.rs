@@ -52,7 +52,7 @@ mod wire;
 
 pub use faults::{Fault, FaultRule};
 pub use journal::Recorded;
-pub use options::{Credentials, DirektivAuth, DirektivVersion, GitLabAccess, Options};
+pub use options::{Certificate, Credentials, DirektivAuth, DirektivVersion, GitLabAccess, Options};
 pub use sandbox::Sandbox;
 pub use services::Service;
 pub use services::port::port_deployment_blueprint;

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 pub struct Options {
     /// Serve TLS, with a root made for this sandbox.
     pub tls: bool,
+    /// Behind TLS: what is special about the certificate.
+    pub certificate: Certificate,
     /// The address to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The credentials that the services accept.
@@ -63,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tls: false,
+            certificate: Certificate::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             credentials: Credentials::default(),
             rely_put_creates: true,
@@ -85,6 +88,30 @@ impl Default for Options {
             gitlab_deployments: GitLabAccess::Allowed,
             gitlab_artifacts: GitLabAccess::Allowed,
             gitlab_job_token_expired: false,
+        }
+    }
+}
+
+/// What a sandbox behind TLS shows for a certificate.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// Its subject's common name, which is a server's name in old certificates only.
+    pub common_name: String,
+    /// Whether it signs itself and is an authority and the server's at the same time, as `openssl req -x509` makes it.
+    pub signs_itself: bool,
+    /// The years at whose beginnings its validity begins and ends; None for one that is valid now.
+    pub years: Option<(i32, i32)>,
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self {
+            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            common_name: "notify-event sandbox server".to_owned(),
+            signs_itself: false,
+            years: None,
         }
     }
 }

@@ -53,7 +53,7 @@ pub(crate) fn run(shared: Arc<Shared>) -> io::Result<Running> {
     let listener = TcpListener::bind(shared.options.listen)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let tls = shared.options.tls.then(tls::make);
+    let tls = shared.options.tls.then(|| tls::make(&shared.options.certificate));
     let (acceptor, ca_pem) = tls.map_or((None, None), |(acceptor, pem)| (Some(acceptor), Some(pem)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel::<Infallible>();

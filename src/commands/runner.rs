@@ -253,6 +253,8 @@ async fn carry_out<'e>(courier: &Courier<'_>, delivery: Delivery<'e>, session: &
             for note in &plan.notes {
                 courier.console.info(&format!("  {label:<18} {note}"));
             }
+            let address = delivery.target.destination.address();
+            let plan = Plan { address, ..plan };
             (courier.deliver(&label, plan, session).await, None)
         }
         Err(unmade) => {

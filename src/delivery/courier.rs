@@ -79,6 +79,7 @@ struct InFlight<'a> {
     session: &'a mut Session,
     attempts: u32,
     reset_header: Option<&'static str>,
+    address: Option<&'static str>,
     counts: HashMap<&'static str, Sent>,
     status: Option<u16>,
     request_id: Option<String>,
@@ -106,6 +107,7 @@ impl Courier<'_> {
                 .attempts
                 .map_or(self.limits.attempts, |own| own.min(self.limits.attempts)),
             reset_header: plan.reset_header,
+            address: plan.address,
             counts: HashMap::new(),
             status: None,
             request_id: None,
@@ -238,7 +240,7 @@ impl InFlight<'_> {
         let result = self
             .courier
             .client
-            .send(&step.request, &learned, timeout, step.limit)
+            .send(&step.request, self.address, &learned, timeout, step.limit)
             .await;
         let label = self.label;
         let what = format!("{label} {}, attempt {} of {}", step.name, sent.attempts, self.attempts);
@@ -272,6 +274,7 @@ impl InFlight<'_> {
                             "answered {status} with more than the {limit} bytes that are read: the address may lead somewhere else"
                         ),
                     ))),
+                    SendError::Misconfigured(why) => Err(Err(Stopped(Class::Misconfigured, why))),
                     SendError::NotSent(why) => Err(self.retry(step, false, None, &why).await),
                     SendError::MaybeSent(why) => Err(self.retry(step, true, None, &why).await),
                 }

@@ -207,6 +207,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// Variables of which an earlier attempt of the job has left nothing to do.
     pub completed: Vec<&'static str>,
+    /// The variable that says where the service is, for what is wrong with the way there.
+    pub address: Option<&'static str>,
     /// Values of variables that were not set and were found elsewhere, in something that is not kept: a replay has to
     /// find them.
     pub found: Vec<(&'static str, String)>,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::outcome::Question;
 use crate::{
     delivery::{
-        plan::{Delivered, Plan, Step, Verdict},
+        plan::{Delivered, LARGE, Plan, Step, Verdict},
         request::{Form, Method, Request, Text, query, segment},
     },
     environment::Environment,
@@ -28,7 +28,8 @@ variables! {
 
 /// The most that one page holds (docs/gitlab.md 11).
 const PER_PAGE: usize = 100;
-/// More pages than this are not read: 3000 jobs.
+/// More pages than this are not read: 3000 jobs. What would be missing could be the job that failed, so a longer list
+/// is none.
 const PAGES: usize = 30;
 /// Attempts at a question to GitLab: the event is waiting.
 const ATTEMPTS: u32 = 3;
@@ -114,7 +115,7 @@ impl GitLab {
             "jobs",
             format!("/pipelines/{}/jobs", self.pipeline),
             vec![("include_retried", "true".to_owned())],
-            PAGES,
+            Pages::All,
         )
     }
 
@@ -125,13 +126,13 @@ impl GitLab {
             ("order_by", "id".to_owned()),
             ("sort", "desc".to_owned()),
         ];
-        self.paged("deployments", "/deployments".to_owned(), filters, 1)
+        self.paged("deployments", "/deployments".to_owned(), filters, Pages::First)
     }
 
     /// The merge requests that a deployment brought, as one array.
     pub fn merge_requests(&self, deployment: u64) -> Plan {
         let path = format!("/deployments/{deployment}/merge_requests");
-        self.paged("merge requests", path, Vec::new(), PAGES)
+        self.paged("merge requests", path, Vec::new(), Pages::All)
     }
 
     /// A JSON file among a job's artifacts.
@@ -153,7 +154,7 @@ impl GitLab {
             .header(self.header, Text::default().secret(&self.token, Form::Plain))
     }
 
-    fn paged(&self, name: &'static str, path: String, filters: Vec<(&'static str, String)>, pages: usize) -> Plan {
+    fn paged(&self, name: &'static str, path: String, filters: Vec<(&'static str, String)>, pages: Pages) -> Plan {
         let list = Rc::new(Pager {
             gitlab: self.clone(),
             name,
@@ -161,14 +162,24 @@ impl GitLab {
             filters,
             pages,
         });
-        limited(vec![list.page(1, Rc::default())])
+        limited(vec![list.page(1, Found::default())])
     }
 }
 
 fn limited(steps: Vec<Step>) -> Plan {
     let mut plan = Plan::new(None, steps);
+    plan.address = Some("CI_API_V4_URL");
     plan.attempts = Some(ATTEMPTS);
     plan
+}
+
+/// How much of a list is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// What comes first.
+    First,
+    /// Everything.
+    All,
 }
 
 /// A list that comes in pages.
@@ -177,12 +188,19 @@ struct Pager {
     name: &'static str,
     path: String,
     filters: Vec<(&'static str, String)>,
-    pages: usize,
+    pages: Pages,
+}
+
+/// What the pages so far hold. The next one shares them, so that a long list is not copied again and again.
+#[derive(Clone, Default)]
+struct Found {
+    pages: Vec<Rc<Vec<Value>>>,
+    bytes: usize,
 }
 
 impl Pager {
     /// Page `number`; `before` is what the pages before it held.
-    fn page(self: &Rc<Self>, number: usize, before: Rc<Vec<Value>>) -> Step {
+    fn page(self: &Rc<Self>, number: usize, before: Found) -> Step {
         let (number_text, per_page) = (number.to_string(), PER_PAGE.to_string());
         let pairs = self
             .filters
@@ -191,28 +209,124 @@ impl Pager {
             .chain([("per_page", per_page.as_str()), ("page", number_text.as_str())]);
         let request = self.gitlab.request(&format!("{}{}", self.path, query(pairs)));
         let pager = Rc::clone(self);
+        // What one page may be long, all of them may be long together.
+        let left = LARGE.saturating_sub(before.bytes);
         Step::new(self.name, request, move |reply, _| {
             let items = match reply.expect_json() {
                 Ok(Value::Array(items)) => items,
                 Ok(_) => return Verdict::Rejected("GitLab's API answered with JSON that is no list".to_owned()),
                 Err(unexpected) => return unexpected.into(),
             };
-            let found: Vec<Value> = before.iter().chain(items).cloned().collect();
+            if reply.body.len() > left {
+                return Verdict::Rejected(format!(
+                    "the {} are longer than the {LARGE} bytes that are read, after {number} pages",
+                    pager.name
+                ));
+            }
             // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
             let has_more = match reply.header("x-next-page") {
                 Some(next) => !next.trim().is_empty(),
                 None => items.len() == PER_PAGE,
             };
-            if has_more && !items.is_empty() && number < pager.pages {
-                return Verdict::Then(pager.page(number + 1, Rc::new(found)));
+            let mut found = before.clone();
+            found.bytes += reply.body.len();
+            found.pages.push(Rc::new(items.clone()));
+            if has_more && !items.is_empty() && pager.pages == Pages::All {
+                if number == PAGES {
+                    return Verdict::Rejected(format!(
+                        "the {} are more than the {} that are read ({PAGES} pages)",
+                        pager.name,
+                        PAGES * PER_PAGE
+                    ));
+                }
+                return Verdict::Then(pager.page(number + 1, found));
             }
+            let whole = found.pages.iter().flat_map(|page| page.iter().cloned()).collect();
             Verdict::Delivered(Delivered {
-                json: Some(Value::Array(found)),
+                json: Some(Value::Array(whole)),
                 ..Delivered::default()
             })
         })
         // Pages are no attempts.
         .poll()
         .large()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        delivery::{plan::Sent, reply::Reply},
+        variables::{Group as _, Reader},
+    };
+
+    fn gitlab() -> GitLab {
+        let own = [
+            ("CI_API_V4_URL", "https://gitlab.example.com/api/v4"),
+            ("CI_PROJECT_ID", "42"),
+            ("CI_PIPELINE_ID", "8812"),
+            ("CI_JOB_TOKEN", "glcbt-64_job-token-value"),
+        ];
+        let environment = Environment::from_variables(own.map(|(name, value)| (name.into(), value.into())));
+        let reader = Reader {
+            environment: &environment,
+            official_names: false,
+            allow_http: false,
+            literals: &[],
+        };
+        let settings = reader.read::<Settings>().expect("nothing is wrong");
+        GitLab::of(&environment, &settings, false).expect("these are GitLab's variables")
+    }
+
+    fn read(step: &Step, body: String, next: &str) -> Verdict {
+        let headers = vec![("x-next-page".to_owned(), next.to_owned())];
+        step.read(&Reply::new(200, headers, body), Sent::default())
+    }
+
+    /// The step after `count` pages, each of which holds its number and `filler` more bytes.
+    fn after(count: usize, filler: usize) -> Step {
+        let mut step = gitlab().jobs().steps.remove(0);
+        for number in 1..=count {
+            let body = format!("[{number}]{}", " ".repeat(filler));
+            step = match read(&step, body, "more") {
+                Verdict::Then(step) => step,
+                other => panic!("{number}: {other:?}"),
+            };
+        }
+        step
+    }
+
+    #[test]
+    fn pages_become_one_list() {
+        match read(&after(PAGES - 1, 0), "[30]".to_owned(), "") {
+            Verdict::Delivered(delivered) => {
+                assert_eq!(delivered.json, Some((1..=30).collect()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_read_to_its_end_is_none() {
+        for (step, filler, bound) in [
+            (after(PAGES - 1, 0), 0, "more than the 3000 that are read (30 pages)"),
+            (
+                after(1, LARGE / 2),
+                LARGE / 2,
+                "longer than the 16777216 bytes that are read, after 2 pages",
+            ),
+        ] {
+            match read(&step, format!("[1]{}", " ".repeat(filler)), "more") {
+                Verdict::Rejected(why) => assert!(why.contains(bound), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn of_deployments_the_newest_are_enough() {
+        let step = gitlab().deployments("production").steps.remove(0);
+        assert!(matches!(read(&step, "[1]".to_owned(), "2"), Verdict::Delivered(_)));
     }
 }

@@ -42,7 +42,7 @@ classes! {
     Unavailable = "unavailable", 75;
     /// The service refused it, with its own message, or answered with something that it does not document.
     Rejected = "rejected", 76;
-    /// A variable is missing, malformed or contradictory; nothing was sent there.
+    /// A variable is missing, malformed or contradictory, or leads to a server whose certificate is not trusted; nothing was sent there.
     Misconfigured = "misconfigured", 78;
 }
 

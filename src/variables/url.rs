@@ -1,6 +1,6 @@
 //! Addresses of services.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use url::{Host, Url};
@@ -54,18 +54,23 @@ impl BaseUrl {
     /// # Errors
     /// It is `http://` to another machine.
     pub fn require_tls(&self) -> Result<(), String> {
-        let is_loopback = match self.0.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-            None => false,
-        };
+        let is_loopback = self.0.host().is_some_and(|host| is_loopback(&host));
         if self.0.scheme() == "https" || is_loopback {
             return Ok(());
         }
         Err("is http://, which would send credentials in the clear; use https://, or set NOTIFY_ALLOW_HTTP=true if the \
              network between is your own"
             .to_owned())
+    }
+}
+
+/// Whether a host is this machine: by its address, or by the one name that the client resolves to that address itself.
+/// What `x.localhost` leads to is for DNS to say.
+pub fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 
@@ -83,4 +88,34 @@ impl<'de> Deserialize<'de> for BaseUrl {
 
 impl FromVariable for BaseUrl {
     const KIND: Kind = Kind::Url;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_an_address() {
+        let may_go = |url: &str| BaseUrl::parse(url).expect("it is an address").require_tls().is_ok();
+        for here in [
+            "http://localhost:8080/x",
+            "http://LocalHost",
+            "http://127.0.0.1",
+            "http://127.1",
+            "http://[::1]:80",
+            "https://x.localhost",
+        ] {
+            assert!(may_go(here), "{here}");
+        }
+        for elsewhere in [
+            "http://x.localhost",
+            "http://localhost.",
+            "http://localhost.example.com",
+            "http://[::ffff:127.0.0.1]",
+            "http://0.0.0.0",
+            "http://128.0.0.1",
+        ] {
+            assert!(!may_go(elsewhere), "{elsewhere}");
+        }
+    }
 }

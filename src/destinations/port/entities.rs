@@ -25,6 +25,9 @@ const BLUEPRINT_LIMIT: usize = 100;
 /// The most entities that one page of a search may hold (docs/vendors/port.md 2).
 const PAGE: u32 = 1000;
 
+/// More pages of a search than this are not read: a page may be empty and still name a next one.
+const PAGES: usize = 1000;
+
 /// The blueprint of `examples/port/deployment-blueprint.json`.
 const DEPLOYMENT: &str = "deployment";
 
@@ -238,6 +241,9 @@ impl Search {
                 Some(next) if from.as_deref() == Some(next) => {
                     Verdict::Rejected("answered twice with the same `next`, which would never end".to_owned())
                 }
+                Some(_) if pages.entities.len() >= PAGES => Verdict::Rejected(format!(
+                    "has more than the {PAGES} pages that are read; narrow PORT_QUERY"
+                )),
                 Some(next) => {
                     let next = next.to_owned();
                     Verdict::Then(search.page(search.request(Some(&next)), Some(next), pages))
@@ -900,6 +906,22 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(in_words(&read(&step, FIRST, 500, "")), "by status");
+    }
+
+    #[test]
+    fn a_search_that_names_ever_new_pages_ends() {
+        let mut step = plan("search", &[QUERY, SERVICE]).steps.remove(0);
+        for number in 1..PAGES {
+            let reply = format!(r#"{{"ok":true,"entities":[],"next":"n{number}"}}"#);
+            step = match read(&step, FIRST, 200, &reply) {
+                Verdict::Then(step) => step,
+                other => panic!("{number}: {other:?}"),
+            };
+        }
+        let last = r#"{"ok":true,"entities":[]}"#;
+        assert!(matches!(read(&step, FIRST, 200, last), Verdict::Delivered(_)));
+        let more = r#"{"ok":true,"entities":[],"next":"more"}"#;
+        assert!(in_words(&read(&step, FIRST, 200, more)).contains("more than the 1000 pages"));
     }
 
     #[test]
