@@ -97,9 +97,9 @@ impl Client {
             })
         };
         let with_client = |proxy: Proxy| make(Some(&proxy)).map(|client| (proxy, client));
-        let proxied: Result<Vec<_>, _> = proxies.into_iter().map(with_client).collect();
+        let ways: Result<Vec<_>, _> = proxies.into_iter().map(with_client).collect();
         Ok(Self {
-            proxied: proxied?.into(),
+            proxied: ways?.into(),
             direct: make(None)?,
         })
     }

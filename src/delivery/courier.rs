@@ -342,12 +342,13 @@ impl InFlight<'_> {
         let count = self.counts.entry(step.name).or_default();
         count.ambiguous |= ambiguous;
         let attempts = count.attempts;
-        if attempts >= self.attempts {
-            return Err(Stopped(Class::Unavailable, format!("{why}, after {}", times(attempts))));
-        }
         let remaining = self.remaining();
+        // The last attempt may have been cut short by that: then it is the time that was missing.
         if remaining.is_zero() {
             return Err(self.out_of_time_after(why));
+        }
+        if attempts >= self.attempts {
+            return Err(Stopped(Class::Unavailable, format!("{why}, after {}", times(attempts))));
         }
         let pause = wait.unwrap_or_else(|| backoff(attempts));
         if wait.is_some() && pause >= remaining {

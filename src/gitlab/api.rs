@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use crate::{
         delivery::{plan::Sent, reply::Reply},
-        variables::{Group as _, Reader},
+        variables::Reader,
     };
 
     fn gitlab() -> GitLab {

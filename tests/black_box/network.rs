@@ -1,13 +1,13 @@
 //! The way to the services: certificates, servers that are not there, plain http, proxies.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sandbox::{Certificate, Options, Sandbox, Service};
 
 use crate::{
     gitlab,
-    support::{Ran, Run, at_once, folder, gitlab_file, notify, operations::prepared, proxy::Proxy},
+    support::{Ran, Run, at_once, endless::Endless, folder, gitlab_file, notify, operations::prepared, proxy::Proxy},
 };
 
 /// Every destination, with what the sandbox's stand-ins want of an event.
@@ -336,6 +336,25 @@ fn a_name_that_does_not_exist_is_unavailable_and_shown() {
         .exits(75)
         .says_of("rely", "rely.invalid")
         .says_of("rely", "can't be resolved");
+}
+
+#[test]
+fn a_search_that_never_ends_is_ended() {
+    let search = |service: &Endless, timeout: &str| {
+        run(&Sandbox::start(), &["port:search"])
+            .var("PORT_API_URL", service.url())
+            .var("PORT_BLUEPRINT", "service")
+            .var("PORT_QUERY", r#"{"combinator":"and","rules":[]}"#)
+            .var("NOTIFY_TIMEOUT", timeout)
+            .run()
+    };
+    search(&Endless::with_pause(Duration::ZERO), "60")
+        .exits(76)
+        .says_of("port:search", "more than the 1000 pages that are read");
+    search(&Endless::with_pause(Duration::from_millis(50)), "1")
+        .exits(75)
+        .says_of("port:search", "the 1 s of NOTIFY_TIMEOUT are over")
+        .ends_within(Duration::from_secs(5));
 }
 
 // Plain http
@@ -672,7 +691,7 @@ fn a_proxy_that_is_not_there_is_named_and_not_the_service() {
 }
 
 #[test]
-fn a_proxy_that_wants_a_password_is_named_at_once() {
+fn a_proxy_that_is_set_wrong_is_named_at_once() {
     let sandbox = Sandbox::start();
     for (scheme, variable) in [("http", "http_proxy"), ("https", "HTTPS_PROXY")] {
         let proxy = Proxy::answering(NO_CREDENTIALS);
@@ -689,6 +708,15 @@ fn a_proxy_that_wants_a_password_is_named_at_once() {
             .says_of("rely", &format!("give them in {variable}"));
         assert_eq!(proxy.heads().len(), 1);
     }
+    // One whose own certificate is not trusted.
+    let (proxy, _) = tls();
+    let shown = format!("the proxy {} (https_proxy) is not trusted", proxy.address());
+    rely_at(&sandbox, &format!("https://{ELSEWHERE}"))
+        .var("https_proxy", format!("https://{}", proxy.address()))
+        .run()
+        .exits(78)
+        .says_of("rely", &shown)
+        .says_of("rely", "NOTIFY_CA_FILE");
     // A service that says so itself is no proxy.
     let service = Proxy::answering(NO_CREDENTIALS);
     run(&sandbox, &["rely"])

@@ -536,8 +536,8 @@ fn gitlabs_own_root_is_trusted_for_gitlab_and_for_nobody_else() {
     run(&services).var("CI_SERVER_TLS_CA_FILE", &root).run().exits(0);
     arrived(&services, "failure", "CI_SERVER_TLS_CA_FILE");
     // The same root is no reason to trust a service that shows it.
-    let ran: Ran = run(&gitlab).var("CI_SERVER_TLS_CA_FILE", &root).run().exits(75);
-    ran.says("from GitLab's jobs").says("2 unavailable");
+    let ran: Ran = run(&gitlab).var("CI_SERVER_TLS_CA_FILE", &root).run().exits(78);
+    ran.says("from GitLab's jobs").says("2 misconfigured");
     nothing_arrived(&gitlab, "GitLab's root");
 }
 

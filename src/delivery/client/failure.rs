@@ -23,6 +23,7 @@ pub(super) struct Way<'a> {
 
 /// What the HTTP client says of a failure.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the client's own questions")]
 pub(super) struct Failure<'e> {
     pub(super) error: &'e (dyn Error + 'static),
     pub(super) is_timeout: bool,

@@ -135,7 +135,7 @@ fn exceptions(list: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::variables::{Group as _, Reader};
+    use crate::variables::Reader;
 
     fn proxies(variables: &[(&str, &str)]) -> Vec<Proxy> {
         let own = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());

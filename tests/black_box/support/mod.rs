@@ -1,6 +1,7 @@
 //! The harness: calls of the binary, what came of them, and what the sandbox got.
 
 pub mod catalog;
+pub mod endless;
 pub mod faults;
 pub mod held;
 pub mod operations;
