@@ -2,8 +2,10 @@
 
 pub mod catalog;
 pub mod check;
+pub mod dispatch;
 pub mod explain;
 pub mod replay;
 pub mod runner;
 pub mod send;
 pub mod setup;
+pub mod stop;

@@ -66,6 +66,8 @@ pub struct Operation {
     pub is_read: bool,
     /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
     pub is_once: bool,
+    /// Whether it deletes something, or has a service act: a replay does that only where its file is named.
+    pub is_drastic: bool,
     /// What it tells of what happened.
     pub action: ActionUse,
 }
@@ -111,6 +113,7 @@ impl Operation {
             description,
             is_read: false,
             is_once: false,
+            is_drastic: false,
             action: ActionUse::None,
         }
     }
@@ -129,6 +132,12 @@ impl Operation {
             is_read: true,
             ..Self::new(name, description)
         }
+    }
+
+    /// Says that it deletes something, or has a service act.
+    pub const fn drastic(mut self) -> Self {
+        self.is_drastic = true;
+        self
     }
 
     /// Says that it tells the event's action.
@@ -245,11 +254,14 @@ impl Target {
         })
     }
 
+    /// Whether both are the same operation of the same service.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.destination.name == other.destination.name && self.operation == other.operation
+    }
+
     /// Adds this to what is to be sent. Named twice is meant once, and optional only if it is so each time.
     pub fn add_to(self, targets: &mut Vec<Self>) {
-        let is_same =
-            |other: &&mut Self| self.destination.name == other.destination.name && self.operation == other.operation;
-        match targets.iter_mut().find(is_same) {
+        match targets.iter_mut().find(|other| other.is_like(&self)) {
             Some(other) => other.is_optional &= self.is_optional,
             None => targets.push(self),
         }

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-use crate::problem::Problem;
+use crate::{
+    files::{self, Links},
+    problem::Problem,
+};
 
 /// Base64 as people paste it: either alphabet is tried, padded or not.
 const LENIENT: GeneralPurposeConfig =
@@ -183,10 +186,10 @@ fn gitlab_file(name: &str, value: &str, secret: bool) -> Option<PathBuf> {
     ((is_named && is_temporary) || (is_ours && path.is_file())).then(|| path.to_owned())
 }
 
-/// A file's content, less one final newline.
+/// A file's content, less one final newline. It may stand behind a link, as Kubernetes mounts secrets.
 fn content(name: &str, path: &Path) -> Result<String, Problem> {
     let fail = |why: String| Problem::new(name, format!("names the file {}, which {why}", path.display()));
-    let bytes = fs::read(path).map_err(|error| fail(format!("can't be read: {error}")))?;
+    let bytes = files::read(path, Links::Followed).map_err(|error| fail(format!("can't be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".to_owned()))?;
     Ok(less_one_newline(text))
 }
@@ -254,6 +257,8 @@ fn reject_reference(name: &str, value: &str, secret: bool) -> Result<(), Problem
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {

@@ -6,7 +6,7 @@
 //! a module may use those that stand before it in this list, and no other.
 //!
 //! ```text
-//! text time problem secret | environment | template | variables | settings | redaction | report
+//! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{request reply plan result curl} | event::action event::variables
 //! event | gitlab::{job outcome changes api} | event::scope event::resolve | delivery::{client courier}
 //! destinations | receipts | needs | facts | commands | cli main
@@ -20,6 +20,7 @@ mod destinations;
 mod environment;
 mod event;
 mod facts;
+mod files;
 mod gitlab;
 mod needs;
 mod problem;

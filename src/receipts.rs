@@ -4,4 +4,5 @@
 pub mod folder;
 pub mod once;
 pub mod receipt;
+pub mod record;
 pub mod undelivered;

@@ -88,8 +88,10 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
             .collect(),
         Err(_) => Vec::new(),
     };
-    let ended = runner.deliver(deliveries, &|_, ended| report(setup, ended)).await?;
-    classes.extend(runner::of_required(&ended));
+    let delivered = runner
+        .deliver(None, deliveries, false, &|_, ended| report(setup, ended))
+        .await?;
+    classes.extend(runner::of_required(&delivered.ended));
     let failures = classes.iter().filter(|class| class.is_failure()).count();
     let what = match failures {
         0 => "everything is ready".to_owned(),

@@ -1,12 +1,13 @@
 //! `replay`: delivers what earlier runs could not, in the order of their events. What was delivered is removed, so that a
 //! second replay does not deliver it again.
+//!
+//! Files may have come with other jobs' artifacts. Of a folder, only this pipeline's are delivered, only where this job's
+//! `NOTIFY_DESTINATIONS` or the receipt of the job that failed says so, and nothing that deletes or triggers. Who names a
+//! file has decided.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
     runner::{self, CANT_KNOW, Delivery, Runner},
@@ -18,15 +19,20 @@ use crate::{
     environment::Environment,
     event::resolve::names_of,
     facts::Asker,
+    files,
     problem::{Problem, Unmade},
     receipts::{
-        folder::{read_undelivered, undelivered_files},
-        once::{self, Attempt, Decision},
+        folder::{Allowance, is_named, read_undelivered, receipts_beside, undelivered_files},
+        once::{self, Attempt, Decision, Told},
+        receipt::Receipt,
         undelivered::Undelivered,
     },
     report::class::{self, Class},
     variables::Values,
 };
+
+/// What somebody has to do who wants all the same what a replay holds back.
+const NAME_IT: &str = "name the file itself to send it all the same";
 
 /// Delivers what the files, and the files in the folders, hold.
 ///
@@ -47,51 +53,104 @@ struct Kept {
     is_named: bool,
 }
 
+/// Why a file is not delivered.
+struct Held {
+    why: String,
+    /// Whether nothing is left to do with it.
+    is_settled: bool,
+}
+
+impl Held {
+    fn back(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_settled: false,
+        }
+    }
+
+    fn settled(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            is_settled: true,
+        }
+    }
+}
+
+/// By what it is decided which files are delivered.
+struct Authority {
+    /// What this job says that it sends to, if it says so.
+    targets: Option<Vec<Target>>,
+    /// Receipts of jobs that kept files, as far as they were found.
+    receipts: Vec<Receipt>,
+    /// What earlier attempts of this replay have delivered.
+    attempts: Vec<Attempt>,
+}
+
 async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     let console = &setup.console;
-    let (files, mut problems) = kept(setup, paths)?;
+    // Before the output folder is made ready, which may be the one that holds all this, and clears what is not its job's.
+    let (files, mut problems) = kept(setup, paths);
+    let mut receipts: Vec<Receipt> = paths.iter().flat_map(|path| receipts_of(path)).collect();
+    let (targets, of_targets) = authority(setup);
+    problems.extend(of_targets);
     let (runner, of_runner) = Runner::new(setup, &[], true);
     problems.extend(of_runner);
+    for line in runner
+        .folder
+        .iter()
+        .flat_map(|folder| folder.forget_others(true, paths))
+    {
+        console.info(&format!("  {line}"));
+    }
     runner::complain(console, &problems);
     if files.is_empty() && runner.clients.is_some() {
         console.info("  there is nothing to replay");
     }
-    let attempts = attempts(&runner, &files).await;
-    let deliveries = files.iter().map(|file| delivery(setup, file, &attempts)).collect();
-    let ended = runner
-        .deliver(deliveries, &|place, ended| {
+    let missing = if targets.is_none() {
+        jobs_without_receipt(setup, &files, &receipts)
+    } else {
+        Vec::new()
+    };
+    let (attempts, found) = ask(&runner, &files, &missing).await;
+    receipts.extend(found);
+    let authority = Authority {
+        targets,
+        receipts,
+        attempts,
+    };
+    let held: Vec<Option<Held>> = files.iter().map(|file| held(setup, file, &authority)).collect();
+    let deliveries = files
+        .iter()
+        .zip(&held)
+        .map(|(file, held)| delivery(setup, file, held.as_ref()))
+        .collect();
+    let delivered = runner
+        .deliver(None, deliveries, false, &|place, ended| {
             runner::report(console, ended);
-            let Kept {
-                path,
-                undelivered,
-                is_named,
-            } = &files[place];
-            let is_foreign = undelivered.is_foreign(setup.origin().pipeline_id.as_deref());
-            let is_settled = *is_named || !(undelivered.is_doubtful() || is_foreign);
+            let path = &files[place].path;
+            let is_settled = held[place].as_ref().is_none_or(|held| held.is_settled);
             if !ended.result.class.is_failure() && is_settled {
                 // An artifact of another job may be read-only; then the receipt is what remembers.
-                if let Err(error) = fs::remove_file(path) {
+                if let Err(error) = files::remove(path)
+                    && files::is_there(path)
+                {
                     console.info(&format!("  {} stays: {error}", path.display()));
                 }
             }
         })
         .await?;
     let misconfigured = problems.iter().map(|_| Class::Misconfigured);
-    let worst = class::worst(misconfigured.chain(runner::of_required(&ended)));
-    runner.leave(None, &ended, class::exit_code(worst, setup.policy.on_error));
-    Ok(runner::conclude(
-        console,
-        setup.policy.on_error,
-        worst,
-        &runner::tally(&ended),
-    ))
+    let worst = class::worst(misconfigured.chain(runner::of_required(&delivered.ended)));
+    let what = delivered.summary(&runner::tally(&delivered.ended));
+    delivered.leave(class::exit_code(worst, setup.policy.on_error));
+    Ok(runner::conclude(console, setup.policy.on_error, worst, &what))
 }
 
-fn delivery<'e>(setup: &Setup, file: &'e Kept, attempts: &[Attempt]) -> Delivery<'e> {
+fn delivery<'e>(setup: &Setup, file: &'e Kept, held: Option<&Held>) -> Delivery<'e> {
     let Undelivered { target, event, why, .. } = &file.undelivered;
     let values = values(setup, &file.undelivered);
-    let plan: Result<Plan, Unmade> = match reason_not_to_send(setup, file, attempts) {
-        Some(why) => Ok(Plan::skip(why)),
+    let plan: Result<Plan, Unmade> = match held {
+        Some(held) => Ok(Plan::skip(&held.why)),
         None => runner::plan(setup, target, event, &values, true),
     };
     Delivery {
@@ -114,89 +173,187 @@ fn values(setup: &Setup, undelivered: &Undelivered) -> Values {
     undelivered.values(&setup.find(&undelivered.target).render(&names))
 }
 
-/// Why it is not sent: an earlier attempt of this replay has; or it would count twice if it is of another pipeline and
-/// was replayed there, or has been processed, and nobody has said by naming its file that it should be sent all the same.
-fn reason_not_to_send(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Option<String> {
+/// Why a file is not delivered: an earlier attempt of this replay has done it; or nobody has named it, and it is another
+/// pipeline's, may have been processed, or is nothing that this job or the one that failed has said should be done.
+fn held(setup: &Setup, file: &Kept, authority: &Authority) -> Option<Held> {
     let Kept {
         undelivered, is_named, ..
     } = file;
-    if undelivered.is_foreign(setup.origin().pipeline_id.as_deref()) && !is_named {
-        return Some("it is of another pipeline; name the file itself to send it in this one".to_owned());
+    let is_named = *is_named;
+    let origin = setup.origin();
+    if !is_named && !origin.has_pipeline_of(&undelivered.origin) {
+        return Some(Held::back(
+            "it is of another pipeline; name the file itself to send it in this one",
+        ));
     }
-    if !undelivered.target.operation.is_once {
+    if undelivered.target.operation.is_once
+        && let Some(held) = counted(setup, file, &authority.attempts)
+    {
+        return Some(held);
+    }
+    if is_named {
         return None;
     }
+    if undelivered.is_doubtful() {
+        return Some(Held::back(format!(
+            "it may have been processed, and a second time would count twice; {NAME_IT}"
+        )));
+    }
+    let label = undelivered.target.label();
+    if let Some(targets) = &authority.targets {
+        if !targets.iter().any(|target| target.is_like(&undelivered.target)) {
+            return Some(Held::back(format!(
+                "NOTIFY_DESTINATIONS of this job does not name {label}; add it, or {NAME_IT}"
+            )));
+        }
+    } else if origin.job_id.is_some() {
+        let job = undelivered.origin.job_id.as_deref().unwrap_or("unknown");
+        let redactor = setup.console.redactor();
+        // Of this job's own receipt too: an earlier call of it has tried.
+        let told = |receipt: &&Receipt| {
+            receipt.origin.is_job(&undelivered.origin)
+                || (receipt.origin.is_job(&origin) && origin.has_pipeline_of(&undelivered.origin))
+        };
+        let receipts = authority.receipts.iter().filter(told);
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+        match once::told(receipts, &undelivered.target, &undelivered.event, &name, redactor) {
+            Told::Sent => return Some(Held::settled(format!("the receipt of job {job} says that it was sent"))),
+            Told::Failed => {}
+            Told::Nothing => {
+                return Some(Held::back(format!(
+                    "there is no receipt of job {job} that says that {label} was tried and failed; name it in \
+                     NOTIFY_DESTINATIONS of this job, or {NAME_IT}"
+                )));
+            }
+        }
+    }
+    undelivered.target.operation.is_drastic.then(|| {
+        Held::back(format!(
+            "{label} deletes or triggers something, which the replay of a folder does not; {NAME_IT}"
+        ))
+    })
+}
+
+/// Why something that counts each time is not delivered, by what earlier attempts of this replay have done.
+fn counted(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Option<Held> {
+    let undelivered = &file.undelivered;
     // That an earlier attempt of a replay ended well says the same, however the event's own job named its targets.
     let target = Target {
         is_named: true,
         ..undelivered.target
     };
     let redactor = setup.console.redactor();
-    let decision = once::decide(attempts, &target, &undelivered.event, setup.policy.on_error, redactor);
-    if let Decision::Skip(why) = decision {
-        return Some(why);
+    match once::decide(attempts, &target, &undelivered.event, setup.policy.on_error, redactor) {
+        Decision::Skip(why) => Some(Held::settled(why)),
+        Decision::SendUnsure(_) if !file.is_named => Some(Held::back(format!(
+            "an earlier attempt of this job may have sent it, and a second time would count twice; {NAME_IT}"
+        ))),
+        Decision::SendUnsure(_) | Decision::Send => None,
     }
-    (undelivered.is_doubtful() && !is_named).then(|| {
-        "it may have been processed, and a second time would count twice; name the file itself to send it all the same"
-            .to_owned()
-    })
+}
+
+/// What this job says that it sends to, if it says so, and what is wrong with that.
+fn authority(setup: &Setup) -> (Option<Vec<Target>>, Vec<Problem>) {
+    if setup.policy.destinations.is_none() {
+        return (None, Vec::new());
+    }
+    let (targets, problems) = setup.targets(Vec::new());
+    (Some(targets), problems)
+}
+
+/// The receipts that belong to what `path` names.
+fn receipts_of(path: &Path) -> Vec<Receipt> {
+    let (files, _) = undelivered_files(&[path.to_owned()]);
+    // All are of one folder, whatever was named.
+    files
+        .first()
+        .and_then(|file| file.parent())
+        .map(receipts_beside)
+        .unwrap_or_default()
 }
 
 /// What the files hold, in the order of their events, and which of them hold nothing that can be delivered.
-fn kept(setup: &Setup, paths: &[PathBuf]) -> Result<(Vec<Kept>, Vec<Problem>)> {
-    let mut files = Vec::new();
-    let mut problems = Vec::new();
+fn kept(setup: &Setup, paths: &[PathBuf]) -> (Vec<Kept>, Vec<Problem>) {
+    let mut kept = Vec::new();
     // What could not be found out then may be set now.
-    let action = match setup.environment.find("EVENT_ACTION", false) {
-        Ok(found) => found
-            .map(|found| found.value)
-            .filter(|word| !word.eq_ignore_ascii_case("auto")),
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+    let (action, of_action) = match setup.environment.find("EVENT_ACTION", false) {
+        Ok(found) => (found.map(|found| found.value), None),
+        Err(problem) => (None, Some(problem)),
     };
-    for path in undelivered_files(paths).context("the files can't be listed")? {
-        match read_undelivered(&path) {
+    let action = action.filter(|word| !word.eq_ignore_ascii_case("auto"));
+    let mut allowance = Allowance::default();
+    let (files, mut problems) = undelivered_files(paths);
+    problems.extend(of_action);
+    for path in files {
+        match read_undelivered(&path, &mut allowance) {
             Ok(mut undelivered) => {
                 if let Some(word) = &action {
                     undelivered.event = undelivered.event.or_action(word);
                 }
-                let is_named = paths.iter().any(|named: &PathBuf| named.as_path() == Path::new(&path));
-                files.push(Kept {
+                kept.push(Kept {
+                    is_named: is_named(&path, paths),
                     path,
                     undelivered,
-                    is_named,
                 });
             }
             Err(why) => problems.push(Problem::new(path.display().to_string(), why)),
         }
     }
-    files.sort_by(|a, b| a.undelivered.event.time.cmp(&b.undelivered.event.time));
-    Ok((files, problems))
+    kept.sort_by(|a, b| a.undelivered.event.time.cmp(&b.undelivered.event.time));
+    (kept, problems)
 }
 
-/// What earlier attempts of this replay have delivered, where that matters and can be known.
-async fn attempts(runner: &Runner<'_>, files: &[Kept]) -> Vec<Attempt> {
+/// The jobs of this pipeline that kept files and whose receipts are not among `receipts`: where artifacts of several jobs
+/// are unpacked, the last one's receipt stands in the place of the others'.
+fn jobs_without_receipt(setup: &Setup, files: &[Kept], receipts: &[Receipt]) -> Vec<u64> {
+    let origin = setup.origin();
+    let missing = files.iter().filter(|file| {
+        let theirs = &file.undelivered.origin;
+        let is_there = receipts.iter().any(|receipt| receipt.origin.is_job(theirs));
+        !file.is_named && !is_there && origin.job_id.is_some() && origin.has_pipeline_of(theirs)
+    });
+    let mut jobs: Vec<u64> = missing
+        .filter_map(|file| file.undelivered.origin.job_id.as_deref()?.parse().ok())
+        .collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    jobs
+}
+
+/// What earlier attempts of this replay have delivered, where that matters and can be known, and the receipts of `jobs`.
+async fn ask(runner: &Runner<'_>, files: &[Kept], jobs: &[u64]) -> (Vec<Attempt>, Vec<Receipt>) {
     let setup = runner.setup;
-    let gitlab = setup.gitlab_api();
-    let is_once = |file: &Kept| file.undelivered.target.operation.is_once;
-    let Some(clients) = runner
-        .clients
+    let before = runner
+        .folder
         .as_ref()
-        .filter(|_| gitlab.is_ok() && files.iter().any(is_once))
-    else {
-        return Vec::new();
+        .and_then(|folder| Attempt::of_this_job(folder.begun()));
+    let before: Vec<Attempt> = before.into_iter().collect();
+    let gitlab = setup.gitlab_api();
+    let counts = files.iter().any(|file| file.undelivered.target.operation.is_once);
+    let is_needed = gitlab.is_ok() && (counts || !jobs.is_empty());
+    let Some(clients) = runner.clients.as_ref().filter(|_| is_needed) else {
+        return (before, Vec::new());
     };
     let courier = clients.to_gitlab(&setup.console, runner.limits);
     let asker = Asker {
         gitlab: &gitlab,
         courier: &courier,
     };
-    let jobs = asker.jobs().await;
-    let attempts = asker.attempts(&jobs, setup.receipts_folder().as_deref()).await;
-    attempts.unwrap_or_else(|why| {
+    let folder = setup.receipts_folder();
+    let asking = async {
+        let receipts = asker.receipts(jobs, folder.as_deref()).await;
+        if !counts {
+            return (Ok(Vec::new()), receipts);
+        }
+        let jobs = asker.jobs().await;
+        (asker.attempts(&jobs, folder.as_deref()).await, receipts)
+    };
+    let nothing = || (Ok(Vec::new()), Vec::new());
+    let (attempts, receipts) = runner.stop.unless_asked(asking).await.unwrap_or_else(nothing);
+    let mut attempts = attempts.unwrap_or_else(|why| {
         setup.console.info(&format!("  {:<18} {CANT_KNOW}: {why}", "GitLab"));
         Vec::new()
-    })
+    });
+    attempts.extend(before);
+    (attempts, receipts)
 }

@@ -1,27 +1,21 @@
-//! The runner: what `send`, `check` and `replay` have in common. It makes ready, delivers side by side (what goes to the
-//! same service one after the other), reports each end in a line, writes receipts, and ends the job.
+//! The runner: what `send`, `check` and `replay` have in common. It makes ready, reports each end in a line, and ends the
+//! job; what it delivers is [`dispatch`](super::dispatch)'s.
 
-use std::{collections::BTreeMap, future::Future};
+use std::future::Future;
 
 use anyhow::{Context as _, Result};
-use futures_util::future::join_all;
 
-use super::setup::{Clients, Setup, Unusable, redactor};
+use super::{
+    setup::{Clients, Setup, Unusable, redactor},
+    stop::Stop,
+};
 use crate::{
-    delivery::{
-        client,
-        courier::{Courier, Limits, Session},
-        plan::Plan,
-        result::DeliveryResult,
-    },
+    delivery::{client, courier::Limits, plan::Plan, result::DeliveryResult},
     destinations::{Context, Target},
     environment::Environment,
     event::{Action, Event},
     problem::{Problem, Unmade},
-    receipts::{
-        folder::{Finished, OutputFolder},
-        undelivered::Undelivered,
-    },
+    receipts::folder::OutputFolder,
     redaction::Redactor,
     report::{
         class::{self, Class},
@@ -95,6 +89,8 @@ pub struct Runner<'a> {
     pub clients: Option<Clients>,
     /// Where the run leaves what it leaves, if anywhere.
     pub folder: Option<OutputFolder>,
+    /// Whether somebody wants it to end.
+    pub stop: Stop,
 }
 
 /// One delivery to make.
@@ -112,24 +108,20 @@ pub struct Delivery<'e> {
 }
 
 /// A delivery that has ended.
-pub struct Ended<'e> {
+pub struct Ended {
     /// Where it went.
     pub target: Target,
-    /// What went there.
-    pub event: Option<&'e Event>,
-    /// What was read for it.
-    pub values: Values,
-    /// Why there was no plan, if there was none.
-    pub unmade: Option<Unmade>,
     /// How it ended.
     pub result: DeliveryResult,
 }
 
 impl<'a> Runner<'a> {
     /// Makes ready, and tells what is wrong with that. `reads` are the targets whose answers go into the output folder;
-    /// none of it is opened where `leaves_files` is false.
-    pub fn new(setup: &'a Setup<'a>, reads: &[Target], leaves_files: bool) -> (Self, Vec<Problem>) {
+    /// where `sends` is false none of it is opened, and the run can be ended at any moment.
+    pub fn new(setup: &'a Setup<'a>, reads: &[Target], sends: bool) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
+        // Before anything is written: from here on nothing may be left half done.
+        let stop = if sends { Stop::listen() } else { Stop::never() };
         let clients = match Clients::new(setup) {
             Ok(clients) => Some(clients),
             Err(of_network) => {
@@ -137,140 +129,18 @@ impl<'a> Runner<'a> {
                 None
             }
         };
-        let folder = setup
-            .policy
-            .output_dir
-            .as_ref()
-            .filter(|_| leaves_files)
-            .and_then(|path| {
-                let folder = OutputFolder::create(path, setup.origin(), reads, setup.console.redactor());
-                folder.map_err(|problem| problems.push(problem)).ok()
-            });
+        let folder = setup.policy.output_dir.as_ref().filter(|_| sends).and_then(|path| {
+            let folder = OutputFolder::create(path, setup.origin(), reads, setup.console.redactor());
+            folder.map_err(|problem| problems.push(problem)).ok()
+        });
         let runner = Self {
             setup,
             limits: setup.limits(),
             clients,
             folder,
+            stop,
         };
         (runner, problems)
-    }
-
-    /// Delivers, side by side, what goes to one service one after the other. `report` is called as each ends, with its
-    /// place among `deliveries`; what comes back is in their order.
-    ///
-    /// # Errors
-    /// Standard output is closed.
-    pub async fn deliver<'e>(
-        &self,
-        deliveries: Vec<Delivery<'e>>,
-        report: &dyn Fn(usize, &Ended<'e>),
-    ) -> Result<Vec<Ended<'e>>> {
-        let console = &self.setup.console;
-        let Some(clients) = &self.clients else {
-            return Ok(Vec::new());
-        };
-        let courier = clients.to_services(console, self.limits);
-        let mut lanes: BTreeMap<&str, Vec<(usize, Delivery)>> = BTreeMap::new();
-        for (place, delivery) in deliveries.into_iter().enumerate() {
-            let lane = lanes.entry(delivery.target.destination.name).or_default();
-            lane.push((place, delivery));
-        }
-        let lanes = lanes.into_values().map(|lane| async {
-            let mut session = Session::default();
-            let mut ended = Vec::new();
-            for (place, delivery) in lane {
-                let one = carry_out(&courier, delivery, &mut session).await;
-                report(place, &one);
-                ended.push((place, one));
-            }
-            ended
-        });
-        let mut ended: Vec<(usize, Ended)> = join_all(lanes).await.into_iter().flatten().collect();
-        ended.sort_by_key(|(place, _)| *place);
-        let ended: Vec<Ended> = ended.into_iter().map(|(_, one)| one).collect();
-        for json in ended.iter().filter_map(|one| one.result.json.as_ref()) {
-            let json = console.redactor().json(json);
-            console
-                .output(&json.to_string())
-                .context("standard output can't be written to")?;
-        }
-        Ok(ended)
-    }
-
-    /// Writes what the run leaves behind. `event` is the one that it was about, if it was one. Nothing of this can undo
-    /// what was sent, so what goes wrong is only told.
-    pub fn leave(&self, event: Option<&Event>, ended: &[Ended], exit_code: u8) {
-        let Some(folder) = &self.folder else { return };
-        let finished: Vec<Finished> = ended
-            .iter()
-            .map(|one| Finished {
-                target: &one.target,
-                event: one.event,
-                result: &one.result,
-            })
-            .collect();
-        if let Err(error) = folder.write_receipt(event, &finished, exit_code) {
-            let path = folder.path().display();
-            self.setup.console.line(&format!("  NOTIFY_OUTPUT_DIR {path}: {error}"));
-        }
-    }
-
-    /// Keeps what could not be delivered, for a replay.
-    pub fn keep_undelivered(&self, ended: &[Ended]) {
-        let Some(folder) = &self.folder else { return };
-        let console = &self.setup.console;
-        for one in ended {
-            let is_lost = one.result.class.is_failure() && !one.result.is_accepted && !one.target.operation.is_read;
-            let Some(event) = one.event.filter(|_| is_lost) else {
-                continue;
-            };
-            let origin = self.setup.origin();
-            let unmade = one.unmade.as_ref();
-            let kept = Undelivered::new(one.target, event.clone(), &one.values, unmade, &one.result, origin);
-            match folder.keep(&kept) {
-                Ok(name) => console.info(&format!(
-                    "  {:<18} kept for `notify-event replay` in {name}",
-                    one.target.label()
-                )),
-                Err(error) => console.line(&format!(
-                    "  {:<18} can't be kept for a replay in NOTIFY_OUTPUT_DIR {}: {error}",
-                    one.target.label(),
-                    folder.path().display()
-                )),
-            }
-        }
-    }
-}
-
-/// Sends one plan.
-async fn carry_out<'e>(courier: &Courier<'_>, delivery: Delivery<'e>, session: &mut Session) -> Ended<'e> {
-    let label = delivery.target.label();
-    if let Some(heading) = &delivery.heading {
-        courier.console.info(heading);
-    }
-    let (result, unmade) = match delivery.plan {
-        Ok(plan) => {
-            for note in &plan.notes {
-                courier.console.info(&format!("  {label:<18} {note}"));
-            }
-            let address = delivery.target.destination.address();
-            let plan = Plan { address, ..plan };
-            (courier.deliver(&label, plan, session).await, None)
-        }
-        Err(unmade) => {
-            let class = match unmade {
-                Unmade::Wrong(_) => Class::Misconfigured,
-                Unmade::Nothing(_) => Class::Skipped,
-            };
-            (DeliveryResult::unsent(class, unmade.to_string(), None), Some(unmade))
-        }
-    };
-    Ended {
-        target: delivery.target,
-        event: delivery.event,
-        values: delivery.values,
-        unmade,
-        result,
     }
 }
 
@@ -333,7 +203,7 @@ fn wanted(words: &[String], event_name: &str) -> Result<Vec<Action>, Problem> {
 }
 
 /// The classes that count for the exit code.
-pub fn of_required<'e>(ended: &'e [Ended]) -> impl Iterator<Item = Class> + 'e {
+pub fn of_required(ended: &[Ended]) -> impl Iterator<Item = Class> {
     ended
         .iter()
         .filter(|one| !one.target.is_optional)

@@ -14,10 +14,7 @@ use crate::{
     facts::{self, Asker, Facts},
     needs::{Needs, Part, needs},
     problem::Unmade,
-    receipts::{
-        folder::OutputFolder,
-        once::{self, Decision},
-    },
+    receipts::once::{self, Attempt, Decision},
     report::{
         PROGRAM,
         class::{self, Class},
@@ -49,7 +46,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
     let (runner, of_runner) = Runner::new(setup, &reads, !dry_run);
     let can_send = of_runner.is_empty();
     problems.extend(of_runner);
-    for line in runner.folder.iter().flat_map(OutputFolder::forget_other_jobs) {
+    for line in runner.folder.iter().flat_map(|folder| folder.forget_others(false, &[])) {
         console.info(&format!("  {line}"));
     }
     let asked = if can_send { targets.as_slice() } else { &[] };
@@ -78,25 +75,22 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
     if dry_run {
         return show(setup, deliveries, classes);
     }
-    let ended = runner
-        .deliver(deliveries, &|_, ended| runner::report(console, ended))
+    let delivered = runner
+        .deliver(event, deliveries, true, &|_, ended| runner::report(console, ended))
         .await?;
-    classes.extend(runner::of_required(&ended));
+    classes.extend(runner::of_required(&delivered.ended));
     let worst = class::worst(classes);
-    runner.leave(event, &ended, class::exit_code(worst, setup.policy.on_error));
-    runner.keep_undelivered(&ended);
-    Ok(runner::conclude(
-        console,
-        setup.policy.on_error,
-        worst,
-        &runner::tally(&ended),
-    ))
+    let what = delivered.summary(&runner::tally(&delivered.ended));
+    delivered.leave(class::exit_code(worst, setup.policy.on_error));
+    Ok(runner::conclude(console, setup.policy.on_error, worst, &what))
 }
 
 /// The event, and what every target makes of it.
 struct Prepared {
     event: Result<Event, Unmade>,
     facts: Facts,
+    /// What was tried before, as far as it is known.
+    attempts: Vec<Attempt>,
     targets: Vec<(Target, Values)>,
 }
 
@@ -127,7 +121,10 @@ async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prep
                 gitlab: &gitlab,
                 courier: &courier,
             };
-            facts::fetch(&asker, &mut resolver, needs, setup.receipts_folder().as_deref()).await
+            let folder = setup.receipts_folder();
+            let asking = facts::fetch(&asker, &mut resolver, needs, folder.as_deref());
+            // Who is to end asks no more, and keeps what it knows.
+            runner.stop.unless_asked(asking).await.unwrap_or_default()
         }
         None => Facts::default(),
     };
@@ -137,7 +134,20 @@ async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prep
         .into_iter()
         .map(|(target, found)| (target, found.render(&names)))
         .collect();
-    Prepared { event, facts, targets }
+    let before = runner
+        .folder
+        .as_ref()
+        .and_then(|folder| Attempt::of_this_job(folder.begun()));
+    let attempts = match &facts.attempts {
+        Some(Ok(attempts)) => attempts.iter().cloned().chain(before).collect(),
+        _ => before.into_iter().collect(),
+    };
+    Prepared {
+        event,
+        facts,
+        attempts,
+        targets,
+    }
 }
 
 /// What a run needs for these targets.
@@ -215,10 +225,10 @@ impl Prepared {
     }
 
     fn plan(&self, setup: &Setup, target: &Target, event: &Event, values: &Values) -> Result<Plan, Unmade> {
-        let attempts = match &self.facts.attempts {
-            Some(Ok(attempts)) if target.operation.is_once => attempts.as_slice(),
-            _ => return runner::plan(setup, target, event, values, false),
-        };
+        if !target.operation.is_once {
+            return runner::plan(setup, target, event, values, false);
+        }
+        let attempts = &self.attempts;
         let redactor = setup.console.redactor();
         let note = match once::decide(attempts, target, event, setup.policy.on_error, redactor) {
             Decision::Skip(why) => return Ok(Plan::skip(why)),

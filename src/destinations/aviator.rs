@@ -100,8 +100,9 @@ pub const DESTINATION: Destination = Destination {
         Operation::once(
             "deployment",
             "creates a deployment, which starts the workflow that is configured in Aviator",
-        ),
-        Operation::once("rollback", "rolls the environment back to the deployment before"),
+        )
+        .drastic(),
+        Operation::once("rollback", "rolls the environment back to the deployment before").drastic(),
         Operation::reading("list", "reads the environment's deployments, the newest first"),
     ],
     variables: &[Settings::VARIABLES],

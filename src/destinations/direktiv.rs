@@ -93,6 +93,7 @@ pub const DESTINATION: Destination = Destination {
             "execute",
             "starts a workflow; sent at most once, since every call starts another",
         )
+        .drastic()
         .tells_action_unless_set("DIREKTIV_INPUT"),
         Operation::new(
             "broadcast",

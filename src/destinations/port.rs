@@ -131,8 +131,8 @@ pub const DESTINATION: Destination = Destination {
         .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
-        Operation::new("delete", "deletes the entity; one that is missing is none to delete"),
-        Operation::once("run-create", "runs a self-service action"),
+        Operation::new("delete", "deletes the entity; one that is missing is none to delete").drastic(),
+        Operation::once("run-create", "runs a self-service action").drastic(),
         Operation::once(
             "run-update",
             "logs to an action's run, then updates its status, label, links and summary",

@@ -1,55 +1,54 @@
 //! The output folder, `NOTIFY_OUTPUT_DIR`: the only writer of files. It touches what this program made, and nothing else
-//! that lies there: the folder may be a user's own.
+//! that lies there: the folder may be a user's own. What lies there may also have come with another job's artifacts, or
+//! from another pipeline, where the work tree stays: it is neither believed nor passed on.
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{
-    receipt::{Entry, Origin, Receipt},
+    receipt::{Origin, Receipt},
     undelivered::Undelivered,
 };
 use crate::{
-    delivery::result::DeliveryResult, destinations::Target, event::Event, problem::Problem, redaction::Redactor,
+    destinations::{self, Target},
+    event::Event,
+    files,
+    problem::Problem,
+    redaction::Redactor,
 };
 
 /// The receipt, for programs and for later attempts of the job.
-const RECEIPT: &str = "receipt.json";
+pub const RECEIPT: &str = "receipt.json";
 /// The same for GitLab, which hands its variables to later jobs.
 const DOTENV: &str = "receipt.env";
 /// Where undelivered events are kept.
-const UNDELIVERED: &str = "undelivered";
+pub const UNDELIVERED: &str = "undelivered";
+
+/// No more files of a folder are replayed at once, and no more bytes of them: a job that lost its services keeps a few
+/// dozen of some kilobytes. What is beyond that stays for the next replay.
+const MOST_FILES: usize = 1000;
+const MOST_BYTES_AT_ONCE: usize = 64 * 1024 * 1024;
 
 /// The output folder of a run.
 pub struct OutputFolder {
     path: PathBuf,
     redactor: Redactor,
-    origin: Origin,
-    /// What earlier runs of the same job have delivered, as their receipts say.
-    earlier: Vec<Entry>,
-    /// The files that the program has made here, by earlier runs of the same job.
-    files: Vec<String>,
-}
-
-/// The end of one delivery, as it is written down.
-pub struct Finished<'a> {
-    /// Where it went.
-    pub target: &'a Target,
-    /// What went there.
-    pub event: Option<&'a Event>,
-    /// How it ended.
-    pub result: &'a DeliveryResult,
+    /// The receipt as the run begins, with what earlier runs of the same job have left.
+    begun: Receipt,
 }
 
 impl OutputFolder {
-    /// Makes the folder, before anything is sent. `reads` are the targets whose answers will be written there.
+    /// Makes the folder, before anything is asked or sent, clears what another job left, and puts this run's receipt
+    /// there. `reads` are the targets whose answers will be written there.
     ///
     /// # Errors
-    /// It can't be made, nothing can be written there, or somebody else's file stands where an answer has to go.
+    /// It can't be made or is a link, nothing can be written there, or somebody else's file stands where an answer has to
+    /// go.
     pub fn create(path: &str, origin: Origin, reads: &[Target], redactor: &Redactor) -> Result<Self, Problem> {
         let fail = |error: io::Error| {
             Problem::new(
@@ -58,32 +57,32 @@ impl OutputFolder {
             )
         };
         let folder = Path::new(path);
-        let is_new = !folder.exists();
-        fs::create_dir_all(folder).map_err(fail)?;
+        if files::is_there(folder) && !files::is_folder(folder) {
+            let what = "it is a link or a file, and what another job may have left there is not followed";
+            return Err(fail(io::Error::other(what)));
+        }
+        files::make_folder(folder).map_err(fail)?;
         let is_empty = fs::read_dir(folder).map_err(fail)?.next().is_none();
-        let found = read_receipt(folder);
-        let of_this_job = |receipt: &Receipt| origin.job_id.is_some() && receipt.origin.job_id == origin.job_id;
-        let (earlier, files) = match found {
-            Some(receipt) if of_this_job(&receipt) => (receipt.entries().cloned().collect(), receipt.files),
-            // What an earlier job left here came along with its artifacts, or with the work tree, and is not this job's.
-            Some(receipt) => {
-                for name in receipt.files.iter().filter(|name| is_plain(name)) {
-                    let _ = fs::remove_file(folder.join(name));
-                }
-                let _ = fs::remove_file(folder.join(RECEIPT));
-                (Vec::new(), Vec::new())
+        let undelivered = folder.join(UNDELIVERED);
+        if files::is_there(&undelivered) && !files::is_folder(&undelivered) {
+            // A link in its place is nobody's data, and would lead what is kept elsewhere. A file stays, and is told of.
+            if fs::symlink_metadata(&undelivered).is_ok_and(|metadata| metadata.is_symlink()) {
+                files::remove(&undelivered).map_err(fail)?;
             }
-            None => (Vec::new(), Vec::new()),
-        };
+        }
+        files::clear_unfinished(folder);
+        files::clear_unfinished(&undelivered);
+        let before = read_receipt(&folder.join(RECEIPT)).filter(|found| origin.is_job(&found.origin));
+        if before.is_none() {
+            clear(folder);
+        }
         let output = Self {
             path: folder.to_owned(),
             redactor: redactor.clone(),
-            origin,
-            earlier,
-            files,
+            begun: Receipt::begun(origin, before),
         };
         for name in names_of_answers(reads) {
-            if output.is_somebody_elses(&name) {
+            if output.is_somebody_elses(&name, &output.begun) {
                 let what = format!(
                     "is {path}, which holds a {name} that this program did not make; the answer would overwrite it. Name \
                      another folder"
@@ -91,120 +90,157 @@ impl OutputFolder {
                 return Err(Problem::new("NOTIFY_OUTPUT_DIR", what));
             }
         }
-        if is_new {
-            share(folder, 0o777);
-        }
         if is_empty {
             // The folder may lie in the work tree of later jobs, which may want it clean. What lies in a user's own folder
             // is not ours to hide.
-            output.write(".gitignore", "*\n").map_err(fail)?;
+            files::add(folder, ".gitignore", "*\n").map_err(fail)?;
         }
-        output.write(DOTENV, "").map_err(fail)?;
+        output.write(&output.begun, None).map_err(fail)?;
         Ok(output)
     }
 
-    /// Writes how a run ended, and what was read. `event` is the one that the run was about, if it was one.
+    /// The receipt as the run begins.
+    pub fn begun(&self) -> &Receipt {
+        &self.begun
+    }
+
+    /// Writes the receipt as it is now, whole or not at all. `event` is the one that the run is about, if it is one.
     ///
     /// # Errors
     /// A file can't be written.
-    pub fn write_receipt(&self, event: Option<&Event>, finished: &[Finished], exit_code: u8) -> io::Result<()> {
-        let entries = finished.iter().map(|one| Entry::new(one.target, one.event, one.result));
-        let earlier = self.earlier.clone();
-        let mut receipt = Receipt::new(self.origin.clone(), event, entries.collect(), earlier, exit_code);
-        receipt.files.clone_from(&self.files);
-        let answered: Vec<(Target, &Value)> = finished
-            .iter()
-            .filter_map(|one| Some((*one.target, one.result.json.as_ref()?)))
-            .collect();
-        let targets: Vec<Target> = answered.iter().map(|(target, _)| *target).collect();
+    pub fn write(&self, receipt: &Receipt, event: Option<&Event>) -> io::Result<()> {
+        let text = format!("{:#}\n", receipt.to_json(&self.redactor));
+        files::replace(&self.path, RECEIPT, &text)?;
+        let dotenv = self.redactor.text(&receipt.of_what_ended().dotenv(event));
+        files::replace(&self.path, DOTENV, &dotenv)
+    }
+
+    /// Writes what was read, and notes the files in `receipt`.
+    ///
+    /// # Errors
+    /// A file can't be written, or is somebody else's; the others are there.
+    pub fn write_answers(&self, answers: &[(Target, &Value)], receipt: &mut Receipt) -> io::Result<()> {
+        let targets: Vec<Target> = answers.iter().map(|(target, _)| *target).collect();
         let mut in_the_way = Ok(());
-        for (name, (_, json)) in names_of_answers(&targets).into_iter().zip(answered) {
-            if self.is_somebody_elses(&name) {
-                in_the_way = Err(io::Error::other(format!(
-                    "{name} is not this program's, and stays as it is"
-                )));
+        for (name, (_, json)) in names_of_answers(&targets).into_iter().zip(answers) {
+            if self.is_somebody_elses(&name, receipt) {
+                let why = format!("{name} is not this program's, and stays as it is");
+                in_the_way = Err(io::Error::other(why));
                 continue;
             }
-            self.write(&name, &format!("{}\n", self.redactor.json(json)))?;
+            files::replace(&self.path, &name, &format!("{}\n", self.redactor.json(json)))?;
             if !receipt.files.contains(&name) {
                 receipt.files.push(name);
             }
         }
-        self.write(RECEIPT, &format!("{:#}\n", receipt.to_json(&self.redactor)))?;
-        self.write(DOTENV, &self.redactor.text(&receipt.dotenv(event)))?;
         in_the_way
     }
 
     /// Whether a file of that name is there that this program did not make.
-    fn is_somebody_elses(&self, name: &str) -> bool {
-        self.path.join(name).exists() && !self.files.iter().any(|own| own == name)
+    fn is_somebody_elses(&self, name: &str, receipt: &Receipt) -> bool {
+        files::is_there(&self.path.join(name)) && !receipt.files.iter().any(|own| own == name)
     }
 
-    /// Keeps what could not be delivered, and tells where. The file gets a number if its name is taken: a job may report
-    /// several events within a second, and none of them may be lost.
+    /// Keeps what is not delivered, and tells in which file of this folder. The file gets a number if its name is taken:
+    /// a job may report several events within a second, and none of them may be lost.
     ///
     /// # Errors
     /// It can't be written.
     pub fn keep(&self, undelivered: &Undelivered) -> io::Result<String> {
         let folder = self.path.join(UNDELIVERED);
-        if !folder.exists() {
-            fs::create_dir_all(&folder)?;
-            share(&folder, 0o777);
-        }
+        files::make_folder(&folder)?;
+        let text = self.text_of(undelivered);
         let name = undelivered.file_name();
-        let text = format!("{:#}\n", self.redactor.json(&undelivered.to_json()));
         let mut number = 1_u32;
         loop {
             // Behind the first in every order, so that they are replayed as they came.
-            let path = match number {
-                1 => folder.join(format!("{name}.json")),
-                _ => folder.join(format!("{name}_{number:04}.json")),
+            let name = match number {
+                1 => format!("{name}.json"),
+                _ => format!("{name}_{number:04}.json"),
             };
-            match fs::File::create_new(&path) {
-                Ok(mut file) => {
-                    io::Write::write_all(&mut file, text.as_bytes())?;
-                    share(&path, 0o666);
-                    return Ok(path.display().to_string());
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(error),
+            if files::add(&folder, &name, &text)? {
+                return Ok(format!("{UNDELIVERED}/{name}"));
             }
+            number += 1;
         }
     }
 
-    /// Removes what other jobs could not deliver, and tells of each. It came along with their artifacts, or with the work
-    /// tree that the runner gave to this job; each job keeps its own, or a replay of several would deliver it more than
-    /// once.
-    pub fn forget_other_jobs(&self) -> Vec<String> {
-        let Some(job) = &self.origin.job_id else {
+    /// Keeps the same anew, in the file that [`keep`](Self::keep) told.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn keep_again(&self, name: &str, undelivered: &Undelivered) -> io::Result<()> {
+        files::replace(&self.path, name, &self.text_of(undelivered))
+    }
+
+    /// Removes what [`keep`](Self::keep) kept.
+    ///
+    /// # Errors
+    /// It stays.
+    pub fn no_longer_keep(&self, name: &str) -> io::Result<()> {
+        files::remove(&self.path.join(name))
+    }
+
+    fn text_of(&self, undelivered: &Undelivered) -> String {
+        format!("{:#}\n", self.redactor.json(&undelivered.to_json()))
+    }
+
+    /// Removes what another job could not deliver, and tells of each: of another pipeline where `is_replay`, which is
+    /// there to deliver what this pipeline's jobs left, but for what is `named`; else of every other job. It came along with
+    /// artifacts, or with a work tree that stays; each job keeps its own, or replays of several would deliver it.
+    pub fn forget_others(&self, is_replay: bool, named: &[PathBuf]) -> Vec<String> {
+        let ours = &self.begun.origin;
+        if ours.job_id.is_none() {
             return Vec::new();
-        };
-        let files = json_files(&self.path.join(UNDELIVERED)).unwrap_or_default();
+        }
         let is_others = |path: &PathBuf| {
-            let kept = read_undelivered(path);
-            kept.is_ok_and(|kept| kept.origin.job_id.is_some_and(|theirs| theirs != *job))
+            let is_ours = |theirs: Origin| {
+                if is_replay {
+                    ours.has_pipeline_of(&theirs)
+                } else {
+                    ours.is_job(&theirs)
+                }
+            };
+            !is_named(path, named) && origin_of(path).is_some_and(|theirs| !is_ours(theirs))
         };
+        let whose = if is_replay { "pipeline" } else { "job" };
+        let files = json_files(&self.path.join(UNDELIVERED)).unwrap_or_default();
         let removed = files.into_iter().filter(is_others).map(|path| {
             let name = path.display().to_string();
-            match fs::remove_file(path) {
-                Ok(()) => format!("{name} is another job's, which keeps it: removed here"),
-                Err(error) => format!("{name} is another job's, and stays: {error}"),
+            match files::remove(&path) {
+                Ok(()) => format!("{name} is another {whose}'s, which keeps it: removed here"),
+                Err(error) => format!("{name} is another {whose}'s, and stays: {error}"),
             }
         });
         removed.collect()
-    }
-
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, text)?;
-        share(&path, 0o666);
-        Ok(())
     }
 
     /// Where the folder is.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Removes another job's receipt, and the answers that it lists. It may have been written by anybody, so that nothing is
+/// removed for its sake that could not be an answer.
+fn clear(folder: &Path) {
+    let Some(found) = read_receipt(&folder.join(RECEIPT)) else {
+        return;
+    };
+    let reading = |destination: &'static destinations::Destination| {
+        let reads = destination.operations.iter().filter(|operation| operation.is_read);
+        reads.flat_map(|read| {
+            [
+                format!("{}.json", destination.name),
+                format!("{}-{}.json", destination.name, read.name),
+            ]
+        })
+    };
+    let answers: Vec<String> = destinations::ALL.iter().copied().flat_map(reading).collect();
+    for name in found.files.iter().filter(|name| answers.contains(name)) {
+        let _ = files::remove(&folder.join(name));
+    }
+    let _ = files::remove(&folder.join(RECEIPT));
 }
 
 /// The names of the files for the answers of these targets, in their order.
@@ -224,54 +260,98 @@ fn names_of_answers(targets: &[Target]) -> Vec<String> {
     targets.iter().map(name).collect()
 }
 
-/// Whether `name` is a file's name in the folder itself: a receipt may have been written by anybody.
-fn is_plain(name: &str) -> bool {
-    !name.contains('/') && !matches!(name, "" | "." | "..")
+fn read_receipt(path: &Path) -> Option<Receipt> {
+    Receipt::from_json(&serde_json::from_str(&files::read_text(path).ok()?).ok()?)
 }
 
-/// Lets everybody write. The runner hands artifacts to later jobs as root's files with the modes they had, and neither
-/// our image nor the user's has to run as root. What is not ours is as it is.
-fn share(path: &Path, mode: u32) {
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+/// The receipts that belong to the undelivered files in `folder`: beside it, where the folder is the one in an output
+/// folder, and in it, where somebody has put both together.
+pub fn receipts_beside(folder: &Path) -> Vec<Receipt> {
+    let beside = folder.join("..").join(RECEIPT);
+    [beside, folder.join(RECEIPT)]
+        .iter()
+        .filter_map(|path| read_receipt(path))
+        .collect()
 }
 
-fn read_receipt(folder: &Path) -> Option<Receipt> {
-    let text = fs::read_to_string(folder.join(RECEIPT)).ok()?;
-    Receipt::from_json(&serde_json::from_str(&text).ok()?)
+/// Whether somebody has named the file itself, and not only its folder.
+pub fn is_named(path: &Path, named: &[PathBuf]) -> bool {
+    named.iter().any(|one| one == path)
+}
+
+/// The job that kept a file, if this program wrote it, in whatever version.
+fn origin_of(path: &Path) -> Option<Origin> {
+    let json: Value = serde_json::from_str(&files::read_text(path).ok()?).ok()?;
+    let is_ours = json["undelivered"].is_u64() && json["event"].is_object();
+    is_ours.then(|| Origin::deserialize(&json).unwrap_or_default())
+}
+
+/// What a replay may still read, see [`read_undelivered`].
+pub struct Allowance(usize);
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self(MOST_BYTES_AT_ONCE)
+    }
 }
 
 /// What a file holds that an earlier run has kept.
 ///
 /// # Errors
 /// It can't be read, or holds nothing that can be delivered.
-pub fn read_undelivered(path: &Path) -> Result<Undelivered, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("can't be read: {error}"))?;
+pub fn read_undelivered(path: &Path, allowance: &mut Allowance) -> Result<Undelivered, String> {
+    let text = files::read_text(path).map_err(|error| format!("can't be read: {error}"))?;
+    allowance.0 = allowance.0.checked_sub(text.len()).ok_or_else(|| {
+        format!("is left to the next replay: this one has read {MOST_BYTES_AT_ONCE} bytes, and reads no more")
+    })?;
     let json: Value = serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?;
     Undelivered::from_json(&json)
 }
 
-/// The files that `paths` name: themselves, and the JSON files in folders, by name.
-///
-/// # Errors
-/// A folder can't be listed.
-pub fn undelivered_files(paths: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// The files that `paths` name: themselves, and the JSON files in folders, by name; and what is wrong with a path.
+pub fn undelivered_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Problem>) {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
     for path in paths {
-        if path.is_dir() {
-            // The output folder itself is meant to be the one inside it.
-            let own = path.join(UNDELIVERED);
-            files.extend(json_files(if own.is_dir() { &own } else { path })?);
-        } else if path.exists() {
-            files.push(path.clone());
+        // The output folder itself is meant to be the one inside it.
+        let own = path.join(UNDELIVERED);
+        let folder = if files::is_folder(path) && files::is_there(&own) {
+            &own
+        } else {
+            path
+        };
+        let fail = |why: String| Problem::new(folder.display().to_string(), why);
+        if files::is_folder(folder) {
+            match json_files(folder) {
+                Ok(mut files) => {
+                    if files.len() > MOST_FILES {
+                        let rest = files.split_off(MOST_FILES).len();
+                        problems.push(fail(format!(
+                            "holds {rest} files more than the {MOST_FILES} that are replayed at once; they stay for the next"
+                        )));
+                    }
+                    found.append(&mut files);
+                }
+                Err(error) => problems.push(fail(format!("can't be listed: {error}"))),
+            }
+        } else if folder.is_dir() {
+            problems.push(fail("is a link, and links are not followed here".to_owned()));
+        } else if files::is_there(folder) {
+            found.push(folder.clone());
         }
     }
-    Ok(files)
+    (found, problems)
 }
 
+/// A folder's undelivered files, by their names; a receipt beside them is none.
 fn json_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    if !files::is_folder(folder) {
+        return Err(io::Error::other("is no folder"));
+    }
     let mut files: Vec<PathBuf> = fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| !path.ends_with(RECEIPT))
         .collect();
     files.sort();
     Ok(files)

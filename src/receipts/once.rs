@@ -1,6 +1,8 @@
 //! Exactly once, for operations that add or trigger something: a job that is run again sends only what its earlier
 //! attempts did not deliver. They tell by their receipts, which are artifacts, and by how they ended.
 
+use serde_json::json;
+
 use super::receipt::{Entry, Receipt};
 use crate::{
     delivery::result::DeliveryResult,
@@ -20,6 +22,24 @@ pub struct Attempt {
     pub job: Job,
     /// Its receipt.
     pub receipt: Option<Receipt>,
+}
+
+impl Attempt {
+    /// What calls before this one, in the same job, left in doubt, as its `receipt` says; none if there is nothing. What
+    /// they have sent may be meant to be sent again, with other settings: that a call ended, its script knows.
+    pub fn of_this_job(receipt: &Receipt) -> Option<Self> {
+        let mut receipt = receipt.clone();
+        receipt.earlier.retain(|entry| entry.ambiguous);
+        if receipt.earlier.is_empty() {
+            return None;
+        }
+        let id: u64 = receipt.origin.job_id.as_deref()?.parse().ok()?;
+        let job = Job::from_json(&json!({"id": id, "name": "this job", "status": Status::Running.word()}))?;
+        Some(Self {
+            job,
+            receipt: Some(receipt),
+        })
+    }
 }
 
 /// What the earlier attempts mean for one delivery.
@@ -111,6 +131,46 @@ pub fn completed(attempts: &[Attempt], target: &Target, event: &Event, redactor:
     declared
         .filter(|name| names.iter().any(|completed| completed == name))
         .collect()
+}
+
+/// What receipts say of an operation that is to be made up for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told {
+    /// This very event was sent in the end.
+    Sent,
+    /// The operation was tried, and failed.
+    Failed,
+    /// Neither.
+    Nothing,
+}
+
+/// What `receipts` say of the operation of `target`, and of `event` in particular, which is kept in a file of the name
+/// `file`: a receipt that lists it among what is undelivered tells of another delivery of the same event.
+pub fn told<'a>(
+    receipts: impl Iterator<Item = &'a Receipt> + Clone,
+    target: &Target,
+    event: &Event,
+    file: &str,
+    redactor: &Redactor,
+) -> Told {
+    let of_event = |receipt: &'a Receipt| {
+        let is_kept = receipt.undelivered.iter().any(|kept| kept.ends_with(file));
+        entries(receipt, target, event, redactor).last().filter(|_| !is_kept)
+    };
+    let is_sent = |entry: &Entry| entry.class == Class::Sent;
+    if receipts.clone().filter_map(of_event).any(is_sent) {
+        return Told::Sent;
+    }
+    let is_failure = |entry: &Entry| {
+        entry.destination == target.destination.name
+            && entry.operation == target.operation.name
+            && entry.class.is_failure()
+    };
+    if receipts.flat_map(Receipt::entries).any(is_failure) {
+        Told::Failed
+    } else {
+        Told::Nothing
+    }
 }
 
 /// What a receipt says of this very event and this very operation. Receipts are written with secrets hidden, so what is

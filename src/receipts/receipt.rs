@@ -32,6 +32,18 @@ pub struct Origin {
     pub job_id: Option<String>,
 }
 
+impl Origin {
+    /// Whether what is of `other` is of this one's pipeline. Outside of GitLab there is none, and everything is.
+    pub fn has_pipeline_of(&self, other: &Self) -> bool {
+        self.pipeline_id.is_none() || (self.pipeline_id == other.pipeline_id && self.project_id == other.project_id)
+    }
+
+    /// Whether this is a job, and `other` is the same one.
+    pub fn is_job(&self, other: &Self) -> bool {
+        self.job_id.is_some() && self == other
+    }
+}
+
 /// `receipt.json`. What is missing in a file is as nothing was there: an older version may have written it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -43,8 +55,8 @@ pub struct Receipt {
     /// The job that it is of.
     #[serde(flatten)]
     pub origin: Origin,
-    /// How the job ended.
-    pub exit_code: u8,
+    /// How the run ended; none as long as it has not, and for ever where it was killed.
+    pub exit_code: Option<u8>,
     /// What it was about; none where several events were delivered.
     pub event: Option<Value>,
     /// How each delivery of the last run ended.
@@ -53,10 +65,13 @@ pub struct Receipt {
     pub earlier: Vec<Entry>,
     /// The files beside this one that the program has made.
     pub files: Vec<String>,
+    /// What is kept for a replay, as files beside this one.
+    pub undelivered: Vec<String>,
 }
 
 /// How one delivery ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "they are named as the file's keys are")]
 pub struct Entry {
     /// The service.
     pub destination: String,
@@ -83,6 +98,9 @@ pub struct Entry {
     /// Whether it may have been processed although it failed.
     #[serde(default)]
     pub ambiguous: bool,
+    /// Whether it was being sent when this was written. If it still says so, the run was killed meanwhile.
+    #[serde(default)]
+    pub under_way: bool,
     /// Attempts at the request that decided.
     #[serde(default)]
     pub attempts: u32,
@@ -142,6 +160,7 @@ impl Entry {
             status: result.status,
             accepted: result.is_accepted,
             ambiguous: result.is_ambiguous,
+            under_way: false,
             attempts: result.attempts,
             milliseconds: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
             request_id: result.request_id.clone(),
@@ -164,18 +183,30 @@ impl Entry {
 }
 
 impl Receipt {
-    /// The receipt of a run. `earlier` is what runs of the same job before it left.
-    pub fn new(origin: Origin, event: Option<&Event>, destinations: Vec<Entry>, earlier: Vec<Entry>, code: u8) -> Self {
+    /// The receipt of a run that begins. `before` is what earlier runs of the same job left, if there were any.
+    pub fn begun(origin: Origin, before: Option<Self>) -> Self {
+        let before = before.unwrap_or_default();
+        let mut earlier = before.earlier;
+        earlier.extend(before.destinations);
         Self {
             schema_version: SCHEMA_VERSION,
             notify_event: env!("CARGO_PKG_VERSION").to_owned(),
             origin,
-            exit_code: code,
-            event: event.map(Event::to_json),
-            destinations,
+            exit_code: None,
+            event: None,
+            destinations: Vec::new(),
             earlier,
-            files: Vec::new(),
+            files: before.files,
+            undelivered: before.undelivered,
         }
+    }
+
+    /// This without the deliveries that have not ended, of which there is no result to tell.
+    pub fn of_what_ended(&self) -> Self {
+        let mut ended = self.clone();
+        ended.earlier.retain(|entry| !entry.under_way);
+        ended.destinations.retain(|entry| !entry.under_way);
+        ended
     }
 
     /// The receipt that `json` is, if it is one.
@@ -258,10 +289,63 @@ mod tests {
             job_id: Some("991".to_owned()),
             ..Origin::default()
         };
-        let receipt = Receipt::new(origin, None, vec![entry.clone()], vec![entry], 75);
+        let mut receipt = Receipt::begun(origin.clone(), None);
+        assert_eq!(receipt.to_json(&Redactor::default())["exit_code"], Value::Null);
+        receipt.exit_code = Some(75);
+        receipt.destinations = vec![entry.clone()];
+        receipt.earlier = vec![entry];
         let json = receipt.to_json(&Redactor::default());
         assert_eq!(json["job_id"], "991");
-        assert_eq!(Receipt::from_json(&json), Some(receipt));
+        assert_eq!(Receipt::from_json(&json), Some(receipt.clone()));
+        let next = Receipt::begun(origin, Some(receipt));
+        assert_eq!(
+            (next.exit_code, next.earlier.len(), next.destinations.len()),
+            (None, 2, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_under_way_has_no_result_and_is_in_doubt_for_every_reader() {
+        let mut receipt = Receipt::begun(Origin::default(), None);
+        receipt.destinations = vec![Entry {
+            under_way: true,
+            ambiguous: true,
+            class: Class::Unavailable,
+            ..entry()
+        }];
+        assert_eq!(receipt.of_what_ended().dotenv(None), "");
+        let json = receipt.to_json(&Redactor::default());
+        assert_eq!(
+            (&json["destinations"][0]["class"], &json["destinations"][0]["ambiguous"]),
+            (&json!("unavailable"), &json!(true)),
+            "a version that knows no such mark doubts it too"
+        );
+    }
+
+    #[test]
+    fn a_file_is_of_a_pipeline_by_its_project_and_pipeline() {
+        let origin = |project: &str, pipeline: &str, job: &str| Origin {
+            project_id: Some(project.to_owned()),
+            pipeline_id: Some(pipeline.to_owned()),
+            job_id: Some(job.to_owned()),
+        };
+        let ours = origin("42", "8812", "991");
+        assert!(ours.has_pipeline_of(&origin("42", "8812", "5")));
+        assert!(!ours.is_job(&origin("42", "8812", "5")));
+        assert!(ours.is_job(&ours.clone()));
+        for other in [
+            origin("43", "8812", "991"),
+            origin("42", "9001", "991"),
+            Origin::default(),
+        ] {
+            assert!(!ours.has_pipeline_of(&other), "{other:?}");
+            assert!(!ours.is_job(&other), "{other:?}");
+            assert!(
+                Origin::default().has_pipeline_of(&other),
+                "outside of GitLab: {other:?}"
+            );
+        }
+        assert!(!Origin::default().is_job(&Origin::default()));
     }
 
     #[test]

@@ -181,14 +181,6 @@ impl Undelivered {
     pub fn is_doubtful(&self) -> bool {
         self.is_ambiguous && self.target.operation.is_once
     }
-
-    /// Whether it would count twice if it had been replayed already, and is of another pipeline than `pipeline`: a runner
-    /// may give a job the work tree of an earlier one, with what that left in it.
-    pub fn is_foreign(&self, pipeline: Option<&str>) -> bool {
-        let is_other =
-            matches!((self.origin.pipeline_id.as_deref(), pipeline), (Some(theirs), Some(ours)) if theirs != ours);
-        self.target.operation.is_once && is_other
-    }
 }
 
 #[cfg(test)]

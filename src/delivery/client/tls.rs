@@ -1,6 +1,6 @@
 //! Whom to trust: the built-in public roots, those of the user, and servers' own certificates that the user gave.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
@@ -13,7 +13,11 @@ use rustls::{
     server::ParsedCertificate,
 };
 
-use crate::{problem::Problem, settings::Network};
+use crate::{
+    files::{self, Links},
+    problem::Problem,
+    settings::Network,
+};
 
 /// How TLS is spoken, and whom it trusts. `more_roots` is a file, or a text, with roots that are trusted too.
 ///
@@ -51,7 +55,7 @@ fn trusted(
         let pem = if given.contains("-----BEGIN") {
             given.as_bytes().to_vec()
         } else {
-            fs::read(Path::new(given)).map_err(|error| {
+            files::read(Path::new(given), Links::Followed).map_err(|error| {
                 Problem::new(
                     variable,
                     format!("is neither a readable file ({error}) nor the text of a certificate (-----BEGIN CERTIFICATE-----)"),

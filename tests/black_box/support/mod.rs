@@ -11,12 +11,11 @@ pub mod secrets;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use assert_cmd::Command;
 use sandbox::{Recorded, Sandbox, Service};
 use serde_json::{Value, json};
 
@@ -106,12 +105,49 @@ impl Run {
     }
 
     /// Runs it to its end.
-    pub fn run(mut self) -> Ran {
-        let begun = Instant::now();
-        let Output { status, stdout, stderr } = self.command.output().expect("the binary runs");
+    pub fn run(self) -> Ran {
+        let ran = self.start().ends();
+        assert_ne!(ran.code, KILLED, "the binary is not killed\n{}", ran.stderr);
+        ran
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running {
+            begun: Instant::now(),
+            process: self.command.spawn().expect("the binary runs"),
+        }
+    }
+}
+
+/// The exit code of what was killed by a signal.
+pub const KILLED: i32 = -1;
+
+/// A call of the binary that has not ended.
+pub struct Running {
+    begun: Instant,
+    process: Child,
+}
+
+impl Running {
+    /// Sends a signal, by its name: `TERM`, `KILL`.
+    pub fn signal(&self, name: &str) {
+        // It may have ended meanwhile.
+        let script = format!("kill -{name} {} 2>/dev/null || true", self.process.id());
+        let status = Command::new("sh").args(["-c", &script]).status();
+        assert!(status.expect("there is a shell").success());
+    }
+
+    /// Waits for its end.
+    pub fn ends(self) -> Ran {
+        let Output { status, stdout, stderr } = self.process.wait_with_output().expect("the binary ends");
         Ran {
-            took: begun.elapsed(),
-            code: status.code().expect("the binary is not killed"),
+            took: self.begun.elapsed(),
+            code: status.code().unwrap_or(KILLED),
             stdout: String::from_utf8(stdout).expect("standard output is UTF-8"),
             stderr: String::from_utf8(stderr).expect("standard error is UTF-8"),
         }
