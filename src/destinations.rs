@@ -301,6 +301,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_replay_does_only_by_name_is_declared_and_never_a_report() {
+        let drastic: Vec<String> = ALL
+            .iter()
+            .flat_map(|destination| {
+                let operations = destination.operations.iter().filter(|operation| operation.is_drastic);
+                operations.map(|operation| format!("{}:{}", destination.name, operation.name))
+            })
+            .collect();
+        let expected = [
+            "direktiv:execute",
+            "aviator:deployment",
+            "aviator:rollback",
+            "port:delete",
+            "port:run-create",
+        ];
+        assert_eq!(drastic, expected);
+        for destination in ALL {
+            assert!(!destination.operations[0].is_drastic, "{}", destination.name);
+        }
+    }
+
+    #[test]
     fn a_late_event_is_overtaken_in_whatever_form_the_service_writes_its_time() {
         let event = |action: &str| {
             Event::from_json(&json!({

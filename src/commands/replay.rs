@@ -194,44 +194,48 @@ fn held(setup: &Setup, file: &Kept, authority: &Authority) -> Option<Held> {
     if is_named {
         return None;
     }
+    let label = undelivered.target.label();
+    let job = undelivered.origin.job_id.as_deref().unwrap_or("unknown");
+    let told = told(setup, file, authority);
+    if told == Told::Sent {
+        return Some(Held::settled(format!("the receipt of job {job} says that it was sent")));
+    }
     if undelivered.is_doubtful() {
         return Some(Held::back(format!(
             "it may have been processed, and a second time would count twice; {NAME_IT}"
         )));
     }
-    let label = undelivered.target.label();
     if let Some(targets) = &authority.targets {
         if !targets.iter().any(|target| target.is_like(&undelivered.target)) {
             return Some(Held::back(format!(
                 "NOTIFY_DESTINATIONS of this job does not name {label}; add it, or {NAME_IT}"
             )));
         }
-    } else if origin.job_id.is_some() {
-        let job = undelivered.origin.job_id.as_deref().unwrap_or("unknown");
-        let redactor = setup.console.redactor();
-        // Of this job's own receipt too: an earlier call of it has tried.
-        let told = |receipt: &&Receipt| {
-            receipt.origin.is_job(&undelivered.origin)
-                || (receipt.origin.is_job(&origin) && origin.has_pipeline_of(&undelivered.origin))
-        };
-        let receipts = authority.receipts.iter().filter(told);
-        let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-        match once::told(receipts, &undelivered.target, &undelivered.event, &name, redactor) {
-            Told::Sent => return Some(Held::settled(format!("the receipt of job {job} says that it was sent"))),
-            Told::Failed => {}
-            Told::Nothing => {
-                return Some(Held::back(format!(
-                    "there is no receipt of job {job} that says that {label} was tried and failed; name it in \
-                     NOTIFY_DESTINATIONS of this job, or {NAME_IT}"
-                )));
-            }
-        }
+    } else if origin.job_id.is_some() && told == Told::Nothing {
+        return Some(Held::back(format!(
+            "there is no receipt of job {job} that says that {label} was tried and failed; name it in NOTIFY_DESTINATIONS \
+             of this job, or {NAME_IT}"
+        )));
     }
     undelivered.target.operation.is_drastic.then(|| {
         Held::back(format!(
             "{label} deletes or triggers something, which the replay of a folder does not; {NAME_IT}"
         ))
     })
+}
+
+/// What the receipts of the job that kept a file, and of this job, say of it: an earlier call of this one may have tried.
+fn told(setup: &Setup, file: &Kept, authority: &Authority) -> Told {
+    let Undelivered {
+        target, event, origin, ..
+    } = &file.undelivered;
+    let ours = setup.origin();
+    let tells = |receipt: &&Receipt| {
+        receipt.origin.is_job(origin) || (receipt.origin.is_job(&ours) && ours.has_pipeline_of(origin))
+    };
+    let receipts = authority.receipts.iter().filter(tells);
+    let name = file.path.file_name().unwrap_or_default().to_string_lossy();
+    once::told(receipts, target, event, &name, setup.console.redactor())
 }
 
 /// Why something that counts each time is not delivered, by what earlier attempts of this replay have done.

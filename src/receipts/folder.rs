@@ -3,6 +3,7 @@
 //! from another pipeline, where the work tree stays: it is neither believed nor passed on.
 
 use std::{
+    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -276,7 +277,21 @@ pub fn receipts_beside(folder: &Path) -> Vec<Receipt> {
 
 /// Whether somebody has named the file itself, and not only its folder.
 pub fn is_named(path: &Path, named: &[PathBuf]) -> bool {
-    named.iter().any(|one| one == path)
+    let place = place(path);
+    named.iter().any(|one| self::place(one) == place)
+}
+
+/// Where a file lies, however its folder was written. What the file itself is does not matter: a link to another file is
+/// not that file.
+fn place(path: &Path) -> PathBuf {
+    let Some(name) = path.file_name() else {
+        return path.to_owned();
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::canonicalize(folder).map_or_else(|_| path.to_owned(), |folder| folder.join(name))
 }
 
 /// The job that kept a file, if this program wrote it, in whatever version.
@@ -340,6 +355,9 @@ pub fn undelivered_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Problem>) {
             found.push(folder.clone());
         }
     }
+    // Named twice is meant once.
+    let mut seen = HashSet::new();
+    found.retain(|path| seen.insert(place(path)));
     (found, problems)
 }
 

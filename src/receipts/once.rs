@@ -252,6 +252,50 @@ mod tests {
         )
     }
 
+    #[test]
+    fn a_call_of_the_same_job_knows_what_the_one_before_left_in_doubt() {
+        let event = event("success", GIVEN, None);
+        let mut before = receipt("unavailable", "success");
+        before.origin.job_id = Some("991".to_owned());
+        let attempt =
+            |before: &Receipt| Attempt::of_this_job(&Receipt::begun(before.origin.clone(), Some(before.clone())));
+        assert!(attempt(&before).is_none(), "it failed for certain");
+        before.destinations[0].ambiguous = true;
+        before.destinations[0].under_way = true;
+        let doubted = [attempt(&before).unwrap()];
+        assert!(matches!(decision(&doubted, &event), Decision::SendUnsure(why) if why.contains("job 991")));
+        before.destinations[0].class = Class::Sent;
+        before.destinations[0].ambiguous = false;
+        assert!(attempt(&before).is_none(), "a second one may be meant");
+    }
+
+    #[test]
+    fn receipts_tell_of_an_operation_and_of_one_event() {
+        let event = event("success", GIVEN, None);
+        let target = |label: &str| Target::parse(label, false).unwrap();
+        let told = |receipts: &[Receipt], label: &str| {
+            told(receipts.iter(), &target(label), &event, "a.json", &Redactor::default())
+        };
+        let mut listed = receipt("sent", "success");
+        listed.undelivered = vec!["undelivered/a.json".to_owned()];
+        for (receipts, expected) in [
+            (vec![], Told::Nothing),
+            (vec![receipt("skipped", "success")], Told::Nothing),
+            (vec![receipt("sent", "success")], Told::Sent),
+            (vec![receipt("sent", "failure")], Told::Nothing),
+            (vec![receipt("rejected", "failure")], Told::Failed),
+            (
+                vec![receipt("unavailable", "success"), receipt("sent", "success")],
+                Told::Sent,
+            ),
+            (vec![listed.clone()], Told::Nothing),
+            (vec![listed, receipt("unavailable", "failure")], Told::Failed),
+        ] {
+            assert_eq!(told(&receipts, "cto"), expected, "{receipts:?}");
+            assert_eq!(told(&receipts, "rely"), Told::Nothing, "{receipts:?}");
+        }
+    }
+
     const GIVEN: &str = "from EVENT_ACTION";
     const FOUND: &str = "from GitLab's jobs: job `deploy` succeeded";
 

@@ -110,7 +110,7 @@ fn links_in_the_output_folder_are_replaced_and_nothing_behind_them_changes() {
     let beside: Vec<String> = fs::read_dir(&output)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
-        .filter(|name| name.ends_with(".tmp"))
+        .filter(|name| name.contains(".tmp"))
         .collect();
     assert!(beside.is_empty(), "{beside:?}");
 }
@@ -158,16 +158,16 @@ fn pipes_and_devices_in_the_output_folder_hold_nothing_up() {
         "the rest is delivered"
     );
     // The receipt itself, at a run's start.
-    for make in [(|path| pipe(path)) as fn(&Path), |path| {
-        symlink("/dev/zero", path).expect("a link")
-    }] {
+    for is_pipe in [true, false] {
         let output = folder("files-receipt");
-        make(&output.join("receipt.json"));
+        let receipt = output.join("receipt.json");
+        if is_pipe {
+            pipe(&receipt);
+        } else {
+            symlink("/dev/zero", &receipt).expect("a link");
+        }
         run_in(&output, &["rely"], &sandbox).run().exits(0).ends_within(QUICKLY);
-        assert_eq!(
-            json_of(&output.join("receipt.json"))["destinations"][0]["class"],
-            "sent"
-        );
+        assert_eq!(json_of(&receipt)["destinations"][0]["class"], "sent");
     }
     // A folder behind a link, named or found.
     let other = folder("files-other");
@@ -312,6 +312,30 @@ fn the_replay_of_a_folder_sends_and_keeps_only_what_this_pipeline_left() {
         .exits(0)
         .says("1 sent");
     assert!(!named.exists());
+}
+
+#[test]
+fn a_file_that_is_named_in_another_way_is_sent_once_and_not_cleared_before() {
+    let sandbox = Sandbox::start();
+    let output = folder("files-twice").join("out");
+    sandbox.fail(Service::Cto, 2, Fault::status(403));
+    run_in(&output, &["cto"], &sandbox).run().exits(76);
+    let replay = || {
+        let name = undelivered(&output)[0].file_name().expect("a name").to_owned();
+        let named = format!("undelivered/{}", name.to_str().expect("UTF-8"));
+        notify(&["replay", "undelivered", &named])
+            .at(&sandbox)
+            .within(&output)
+            .var("NOTIFY_ATTEMPTS", "1")
+            .var("NOTIFY_OUTPUT_DIR", &output)
+            .var("CI_PIPELINE_ID", "9001")
+            .var("CI_JOB_ID", "1200")
+            .run()
+    };
+    replay().exits(76).says("1 rejected");
+    assert_eq!(undelivered(&output).len(), 1, "it is not lost");
+    replay().exits(0).says("1 sent");
+    assert_eq!(cto_actions(&sandbox), ["success"]);
 }
 
 #[test]

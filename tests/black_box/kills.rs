@@ -125,7 +125,7 @@ fn what_is_sent_is_marked_before_and_kept_until_it_is_delivered() {
             .var("CI_JOB_ID", "995")
             .run()
     };
-    replay(&path).exits(0).says("1 skipped").says("may have been processed");
+    replay(&path).exits(0).says("may have been processed");
     assert_eq!(rely_entity(&sandbox)["properties"]["status"], "SUCCESS");
     let [left] = &undelivered(&output)[..] else {
         panic!("one is left")
@@ -163,7 +163,7 @@ fn a_mark_without_an_end_is_in_doubt_for_the_next_attempt_and_the_next_call() {
 #[test]
 fn forty_kills_lose_nothing_and_double_nothing_without_a_word() {
     const KILLS: u64 = 40;
-    let (mut begun, mut marked, mut known, mut doubled, mut lost) = (0, 0, 0, 0, 0);
+    let (mut begun, mut marked, mut known, mut doubled, mut held) = (0, 0, 0, 0, 0);
     for kill in 0..KILLS {
         let sandbox = Sandbox::start();
         let output = folder("kills-loop").join("out");
@@ -199,18 +199,26 @@ fn forty_kills_lose_nothing_and_double_nothing_without_a_word() {
         let again = job(&arguments, OWN + 1, &sandbox, &output).run();
         let after = cto_actions(&sandbox).len();
         doubled += u64::from(after > 1);
-        lost += u64::from(after == 0);
         assert!(
             after <= 1 || (!was_sent && again.stderr.contains("it can't be known")),
             "kill {kill}: {after} events, and no word: {}",
             again.stderr
         );
-        assert!(after >= 1, "kill {kill}: nothing has arrived: {}", again.stderr);
+        // Where nobody sends what is in doubt, it is kept for who decides.
+        let is_kept = undelivered(&output)
+            .iter()
+            .any(|file| json_of(file)["destination"] == "cto");
+        assert!(
+            after >= 1 || (again.code == 75 && is_kept),
+            "kill {kill}: nothing has arrived: {}",
+            again.stderr
+        );
+        held += u64::from(after == 0);
         assert_eq!(rely_entity(&sandbox)["properties"]["status"], "SUCCESS", "kill {kill}");
     }
     println!(
         "{KILLS} kills: {begun} left a receipt, {marked} with the event in doubt, {known} with it sent; then run again: \
-         {doubled} doubled, each with its word, {lost} lost"
+         {doubled} doubled, each with its word, {held} kept for somebody to decide, none lost"
     );
 }
 
