@@ -8,9 +8,10 @@ use tokio::{
     sync::watch,
 };
 
-/// What is under way when the run is asked to end has this long. Docker kills ten seconds after the signal, Kubernetes
-/// thirty; half of the shorter is left for what has to be written.
-pub const GRACE: Duration = Duration::from_secs(5);
+/// What is under way when the run is asked to end has this long. When a job is canceled, GitLab's runner asks every process
+/// of the container to end and waits about five seconds for each (its `ContainerSigTermScriptForLinux`); then the
+/// container is stopped. The rest is for what has to be written.
+pub const GRACE: Duration = Duration::from_secs(4);
 
 /// Whether somebody wants the run to end.
 pub struct Stop {

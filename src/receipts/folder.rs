@@ -110,8 +110,15 @@ impl OutputFolder {
     /// # Errors
     /// A file can't be written.
     pub fn write(&self, receipt: &Receipt, event: Option<&Event>) -> io::Result<()> {
-        let text = format!("{:#}\n", receipt.to_json(&self.redactor));
-        files::replace(&self.path, RECEIPT, &text)?;
+        self.write_as(&receipt.to_json(&self.redactor), receipt, event)
+    }
+
+    /// The same, where secrets are hidden in its `json` already.
+    ///
+    /// # Errors
+    /// A file can't be written.
+    pub fn write_as(&self, json: &Value, receipt: &Receipt, event: Option<&Event>) -> io::Result<()> {
+        files::replace(&self.path, RECEIPT, &format!("{json:#}\n"))?;
         let dotenv = self.redactor.text(&receipt.of_what_ended().dotenv(event));
         files::replace(&self.path, DOTENV, &dotenv)
     }
@@ -172,6 +179,11 @@ impl OutputFolder {
     /// It can't be written.
     pub fn keep_again(&self, name: &str, undelivered: &Undelivered) -> io::Result<()> {
         files::replace(&self.path, name, &self.text_of(undelivered))
+    }
+
+    /// Whether what [`keep`](Self::keep) kept is still there.
+    pub fn keeps(&self, name: &str) -> bool {
+        files::is_there(&self.path.join(name))
     }
 
     /// Removes what [`keep`](Self::keep) kept.

@@ -148,6 +148,11 @@ mod class_word {
 }
 
 impl Entry {
+    /// Its JSON form, with secrets hidden.
+    pub fn to_json(&self, redactor: &Redactor) -> Value {
+        redactor.json(&serde_json::to_value(self).unwrap_or_default())
+    }
+
     /// How the delivery of `event` to `target` ended.
     pub fn new(target: &Target, event: Option<&Event>, result: &DeliveryResult) -> Self {
         Self {
@@ -218,6 +223,18 @@ impl Receipt {
     pub fn to_json(&self, redactor: &Redactor) -> Value {
         // Nothing in it can't be written as JSON.
         redactor.json(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// The same with `destinations` in place of its own, of which the secrets are hidden already: a run writes its receipt
+    /// as each of its deliveries ends, and a replay may have hundreds.
+    pub fn to_json_with(&self, destinations: Vec<Value>, redactor: &Redactor) -> Value {
+        let rest = Self {
+            destinations: Vec::new(),
+            ..self.clone()
+        };
+        let mut json = rest.to_json(redactor);
+        json["destinations"] = destinations.into();
+        json
     }
 
     /// How every delivery of the job ended, those of its runs before the last one first.
@@ -296,6 +313,13 @@ mod tests {
         receipt.earlier = vec![entry];
         let json = receipt.to_json(&Redactor::default());
         assert_eq!(json["job_id"], "991");
+        let redactor = Redactor::default();
+        let destinations = receipt
+            .destinations
+            .iter()
+            .map(|entry| entry.to_json(&redactor))
+            .collect();
+        assert_eq!(receipt.to_json_with(destinations, &redactor), json);
         assert_eq!(Receipt::from_json(&json), Some(receipt.clone()));
         let next = Receipt::begun(origin, Some(receipt));
         assert_eq!(

@@ -40,7 +40,8 @@ pub struct Record<'a> {
     receipt: Receipt,
     /// What earlier runs of the job have kept.
     kept_before: Vec<String>,
-    entries: Vec<Option<Entry>>,
+    /// Each delivery's entry, and its JSON form, with secrets hidden.
+    entries: Vec<Option<(Entry, Value)>>,
     /// The file in which each is kept, if it is.
     kept: Vec<Option<String>>,
     keeps: bool,
@@ -59,7 +60,9 @@ impl<'a> Record<'a> {
     ) -> Self {
         let mut receipt = folder.map(|folder| folder.begun().clone()).unwrap_or_default();
         receipt.event = event.map(Event::to_json);
-        let kept_before = std::mem::take(&mut receipt.undelivered);
+        // A replay may have delivered some since.
+        let mut kept_before = std::mem::take(&mut receipt.undelivered);
+        kept_before.retain(|name| folder.is_some_and(|folder| folder.keeps(name)));
         Self {
             folder,
             console,
@@ -76,10 +79,14 @@ impl<'a> Record<'a> {
     /// Marks that the delivery at `place` has not ended. Nothing of it may be sent before [`write`](Self::write). `mark` is
     /// how it ends if nothing more is heard of it, see [`mark`].
     pub fn mark(&mut self, place: usize, subject: &Subject, mark: &DeliveryResult) {
-        self.entries[place] = Some(Entry {
-            under_way: true,
-            ..Entry::new(&subject.target, subject.event, mark)
-        });
+        let entry = Entry::new(&subject.target, subject.event, mark);
+        self.enter(
+            place,
+            Entry {
+                under_way: true,
+                ..entry
+            },
+        );
         self.keep(place, subject, None, mark);
     }
 
@@ -91,7 +98,7 @@ impl<'a> Record<'a> {
         unmade: Option<&Unmade>,
         result: &DeliveryResult,
     ) -> Option<String> {
-        self.entries[place] = Some(Entry::new(&subject.target, subject.event, result));
+        self.enter(place, Entry::new(&subject.target, subject.event, result));
         let is_lost = result.class.is_failure() && !result.is_accepted;
         if is_lost {
             self.keep(place, subject, unmade, result);
@@ -111,11 +118,10 @@ impl<'a> Record<'a> {
     /// Writes the receipt as it is now.
     pub fn write(&mut self) {
         let Some(folder) = self.folder else { return };
-        self.receipt.destinations = self.entries.iter().flatten().cloned().collect();
-        let mut undelivered = self.kept_before.clone();
-        undelivered.extend(self.kept.iter().flatten().cloned());
-        self.receipt.undelivered = undelivered;
-        let written = folder.write(&self.receipt, self.event);
+        self.update();
+        let destinations = self.entries.iter().flatten().map(|(_, json)| json.clone()).collect();
+        let json = self.receipt.to_json_with(destinations, self.console.redactor());
+        let written = folder.write_as(&json, &self.receipt, self.event);
         self.complain(written);
     }
 
@@ -126,7 +132,21 @@ impl<'a> Record<'a> {
         let answered = folder.write_answers(answers, &mut self.receipt);
         self.complain(answered);
         self.receipt.exit_code = Some(exit_code);
-        self.write();
+        self.update();
+        // Anew and whole: what was learned since may have to be hidden in what was written before.
+        let written = folder.write(&self.receipt, self.event);
+        self.complain(written);
+    }
+
+    fn enter(&mut self, place: usize, entry: Entry) {
+        let json = entry.to_json(self.console.redactor());
+        self.entries[place] = Some((entry, json));
+    }
+
+    fn update(&mut self) {
+        self.receipt.destinations = self.entries.iter().flatten().map(|(entry, _)| entry.clone()).collect();
+        let kept = self.kept_before.iter().chain(self.kept.iter().flatten());
+        self.receipt.undelivered = kept.cloned().collect();
     }
 
     fn keep(&mut self, place: usize, subject: &Subject, unmade: Option<&Unmade>, result: &DeliveryResult) {

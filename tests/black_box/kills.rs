@@ -241,7 +241,7 @@ fn a_run_that_is_asked_to_end_lets_end_what_is_under_way_and_keeps_the_rest() {
         let ran = run
             .ends()
             .exits(code)
-            .says("asked to end (SIGTERM): nothing more is sent; what is under way has 5 s")
+            .says("asked to end (SIGTERM): nothing more is sent; what is under way has 4 s")
             .says_of("cto", "sent")
             .says_of(
                 "rely:patch",
@@ -284,7 +284,7 @@ fn what_does_not_end_in_time_is_in_doubt() {
             .ends()
             .exits(75)
             .says_of("cto", "unavailable: it was being sent when the program was ended")
-            .takes_at_least(Duration::from_secs(4))
+            .takes_at_least(Duration::from_secs(3))
             .ends_within(Duration::from_secs(9));
         assert!(
             ran.last_line()
