@@ -34,6 +34,10 @@ pub const UNDELIVERED: &str = "undelivered";
 /// dozen of some kilobytes. What is beyond that stays for the next replay.
 const MOST_FILES: usize = 1000;
 const MOST_BYTES_AT_ONCE: usize = 64 * 1024 * 1024;
+/// Nor more values: a file of empty objects takes a hundred times its size in memory.
+const MOST_VALUES_AT_ONCE: usize = 1_000_000;
+/// No file may hold more than this; none that is kept does, or it could not be replayed.
+const MOST_VALUES: usize = 200_000;
 
 /// The output folder of a run.
 pub struct OutputFolder {
@@ -157,7 +161,7 @@ impl OutputFolder {
     pub fn keep(&self, undelivered: &Undelivered) -> io::Result<String> {
         let folder = self.path.join(UNDELIVERED);
         files::make_folder(&folder)?;
-        let text = self.text_of(undelivered);
+        let text = self.text_of(undelivered)?;
         let name = undelivered.file_name();
         let mut number = 1_u32;
         loop {
@@ -178,7 +182,7 @@ impl OutputFolder {
     /// # Errors
     /// It can't be written.
     pub fn keep_again(&self, name: &str, undelivered: &Undelivered) -> io::Result<()> {
-        files::replace(&self.path, name, &self.text_of(undelivered))
+        files::replace(&self.path, name, &self.text_of(undelivered)?)
     }
 
     /// Whether what [`keep`](Self::keep) kept is still there.
@@ -194,8 +198,12 @@ impl OutputFolder {
         files::remove(&self.path.join(name))
     }
 
-    fn text_of(&self, undelivered: &Undelivered) -> String {
-        format!("{:#}\n", self.redactor.json(&undelivered.to_json()))
+    fn text_of(&self, undelivered: &Undelivered) -> io::Result<String> {
+        let text = format!("{:#}\n", self.redactor.json(&undelivered.to_json()));
+        if count_of_values(&text) > MOST_VALUES {
+            return Err(io::Error::other(format!("it holds more than {MOST_VALUES} values")));
+        }
+        Ok(text)
     }
 
     /// Removes what another job could not deliver, and tells of each: of another pipeline where `is_replay`, which is
@@ -206,7 +214,8 @@ impl OutputFolder {
         if ours.job_id.is_none() {
             return Vec::new();
         }
-        let is_others = |path: &PathBuf| {
+        let mut allowance = Allowance::default();
+        let mut is_others = |path: &PathBuf| {
             let is_ours = |theirs: Origin| {
                 if is_replay {
                     ours.has_pipeline_of(&theirs)
@@ -214,11 +223,11 @@ impl OutputFolder {
                     ours.is_job(&theirs)
                 }
             };
-            !is_named(path, named) && origin_of(path).is_some_and(|theirs| !is_ours(theirs))
+            !is_named(path, named) && origin_of(path, &mut allowance).is_some_and(|theirs| !is_ours(theirs))
         };
         let whose = if is_replay { "pipeline" } else { "job" };
         let files = json_files(&self.path.join(UNDELIVERED)).unwrap_or_default();
-        let removed = files.into_iter().filter(is_others).map(|path| {
+        let removed = files.into_iter().filter(|path| is_others(path)).map(|path| {
             let name = path.display().to_string();
             match files::remove(&path) {
                 Ok(()) => format!("{name} is another {whose}'s, which keeps it: removed here"),
@@ -274,7 +283,7 @@ fn names_of_answers(targets: &[Target]) -> Vec<String> {
 }
 
 fn read_receipt(path: &Path) -> Option<Receipt> {
-    Receipt::from_json(&serde_json::from_str(&files::read_text(path).ok()?).ok()?)
+    Receipt::from_json(&Allowance::default().read(path).ok()?)
 }
 
 /// The receipts that belong to the undelivered files in `folder`: beside it, where the folder is the one in an output
@@ -307,19 +316,48 @@ fn place(path: &Path) -> PathBuf {
 }
 
 /// The job that kept a file, if this program wrote it, in whatever version.
-fn origin_of(path: &Path) -> Option<Origin> {
-    let json: Value = serde_json::from_str(&files::read_text(path).ok()?).ok()?;
+fn origin_of(path: &Path, allowance: &mut Allowance) -> Option<Origin> {
+    let json = allowance.read(path).ok()?;
     let is_ours = json["undelivered"].is_u64() && json["event"].is_object();
     is_ours.then(|| Origin::deserialize(&json).unwrap_or_default())
 }
 
-/// What a replay may still read, see [`read_undelivered`].
-pub struct Allowance(usize);
+/// What may still be read of files that anybody may have left.
+pub struct Allowance {
+    bytes: usize,
+    values: usize,
+}
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self(MOST_BYTES_AT_ONCE)
+        Self {
+            bytes: MOST_BYTES_AT_ONCE,
+            values: MOST_VALUES_AT_ONCE,
+        }
     }
+}
+
+impl Allowance {
+    /// The JSON in a file.
+    fn read(&mut self, path: &Path) -> Result<Value, String> {
+        let text = files::read_text(path).map_err(|error| format!("can't be read: {error}"))?;
+        let values = count_of_values(&text);
+        if values > MOST_VALUES {
+            return Err(format!("holds more than {MOST_VALUES} values"));
+        }
+        match (self.bytes.checked_sub(text.len()), self.values.checked_sub(values)) {
+            (Some(bytes), Some(values)) => *self = Self { bytes, values },
+            _ => return Err("is left to the next replay: this one has read as much as it reads at once".to_owned()),
+        }
+        serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
+    }
+}
+
+/// How many values a JSON text holds at most: each stands behind one of these.
+fn count_of_values(text: &str) -> usize {
+    text.bytes()
+        .filter(|byte| matches!(byte, b'{' | b'[' | b',' | b':'))
+        .count()
 }
 
 /// What a file holds that an earlier run has kept.
@@ -327,12 +365,7 @@ impl Default for Allowance {
 /// # Errors
 /// It can't be read, or holds nothing that can be delivered.
 pub fn read_undelivered(path: &Path, allowance: &mut Allowance) -> Result<Undelivered, String> {
-    let text = files::read_text(path).map_err(|error| format!("can't be read: {error}"))?;
-    allowance.0 = allowance.0.checked_sub(text.len()).ok_or_else(|| {
-        format!("is left to the next replay: this one has read {MOST_BYTES_AT_ONCE} bytes, and reads no more")
-    })?;
-    let json: Value = serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))?;
-    Undelivered::from_json(&json)
+    Undelivered::from_json(&allowance.read(path)?)
 }
 
 /// The files that `paths` name: themselves, and the JSON files in folders, by name; and what is wrong with a path.

@@ -142,8 +142,15 @@ fn pipes_and_devices_in_the_output_folder_hold_nothing_up() {
     symlink(&undelivered(&output)[2], kept.join("2-link.json")).expect("a link");
     let big = fs::File::create(kept.join("3-big.json")).expect("a file");
     big.set_len(40 * 1024 * 1024 * 1024).expect("a file with a hole");
+    // A hundred times its size in memory, if it were read.
+    let many = format!(
+        "{{\"undelivered\": 1, \"event\": [{}0]}}",
+        "{\"\":0},".repeat(1_000_000)
+    );
+    fs::write(kept.join("4-many.json"), many).expect("a file");
     let ran = replay_in(&output, &sandbox).run().exits(78).ends_within(QUICKLY);
     for (name, why) in [
+        ("4-many", "holds more than 200000 values"),
         ("0-pipe", "no regular file"),
         ("1-zero", "is a link"),
         ("2-link", "is a link"),
