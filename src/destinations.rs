@@ -2,6 +2,8 @@
 //! it declares variables, operations and hidden jobs, builds requests and reads replies, and does no I/O of its own.
 //! Whoever adds one writes its file, one line in [`ALL`], and its table of golden requests.
 
+use std::time::SystemTime;
+
 use crate::{
     delivery::plan::Plan,
     event::Event,
@@ -64,12 +66,38 @@ pub struct Operation {
     pub description: &'static str,
     /// Whether it only reads, and so reports no action.
     pub is_read: bool,
-    /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
-    pub is_once: bool,
+    /// What comes of doing it a second time.
+    pub repetition: Repetition,
     /// Whether it deletes something, or has a service act: a replay does that only where its file is named.
     pub is_drastic: bool,
     /// What it tells of what happened.
     pub action: ActionUse,
+}
+
+/// What comes of doing something a second time, and so what is done where nobody knows whether it was done. Facts: the
+/// section of each service's page in docs/vendors about what may be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repetition {
+    /// Nothing: it can be repeated at will.
+    Harmless,
+    /// Nothing, since the service knows it again by its id: it can be repeated at will.
+    Deduplicated,
+    /// It would count twice, but the service tells whether it was done: by a read, or by refusing what it has.
+    Asked,
+    /// It would count twice, and nobody can tell whether it was done: it is not repeated unless somebody says so.
+    Unasked,
+}
+
+impl Repetition {
+    /// Its name in the catalog.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Harmless => "harmless",
+            Self::Deduplicated => "deduplicated",
+            Self::Asked => "asked",
+            Self::Unasked => "unasked",
+        }
+    }
 }
 
 /// What an operation tells of what happened.
@@ -106,24 +134,22 @@ impl HiddenJob {
 }
 
 impl Operation {
-    /// An operation that changes something, whatever happened.
+    /// An operation that changes something, whatever happened, and nothing more when it is repeated.
     pub const fn new(name: &'static str, description: &'static str) -> Self {
         Self {
             name,
             description,
             is_read: false,
-            is_once: false,
+            repetition: Repetition::Harmless,
             is_drastic: false,
             action: ActionUse::None,
         }
     }
 
-    /// An operation that adds or triggers something each time, whatever happened.
-    pub const fn once(name: &'static str, description: &'static str) -> Self {
-        Self {
-            is_once: true,
-            ..Self::new(name, description)
-        }
+    /// Says what comes of doing it a second time.
+    pub const fn repeated(mut self, repetition: Repetition) -> Self {
+        self.repetition = repetition;
+        self
     }
 
     /// An operation that reads.
@@ -152,6 +178,11 @@ impl Operation {
         self
     }
 
+    /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
+    pub fn counts(&self) -> bool {
+        matches!(self.repetition, Repetition::Asked | Repetition::Unasked)
+    }
+
     /// Whether it tells the event's action, where `is_given` says which variables are set.
     pub fn needs_action(&self, is_given: impl Fn(&str) -> bool) -> bool {
         match self.action {
@@ -172,6 +203,16 @@ pub struct Context<'a> {
     pub values: &'a Values,
     /// Whether this delivers something late: what has been reported since must not be undone.
     pub is_replay: bool,
+    /// Since when an earlier attempt may have done this already; none where it is certain that none has. What can be
+    /// asked after is asked after, then.
+    pub in_doubt_since: Option<SystemTime>,
+}
+
+impl Context<'_> {
+    /// Whether an earlier attempt may have done this already.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt_since.is_some()
+    }
 }
 
 /// Whether a late event has been overtaken by what a service holds by now: one that does not end a deployment by any
@@ -299,6 +340,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// From the section of each page in docs/vendors about what may be repeated.
+    #[test]
+    fn what_comes_of_a_second_time_is_what_the_vendors_pages_say() {
+        let of = |wanted: Repetition| {
+            let all = ALL.iter().flat_map(|destination| {
+                let of_one = destination.operations.iter();
+                of_one.map(|operation| (destination.name, operation))
+            });
+            let fitting = all.filter(|(_, operation)| operation.repetition == wanted);
+            let labels: Vec<String> = fitting
+                .map(|(name, operation)| format!("{name}:{}", operation.name))
+                .collect();
+            labels.join(" ")
+        };
+        assert_eq!(
+            of(Repetition::Unasked),
+            "cto:event direktiv:execute aviator:rollback port:run-create"
+        );
+        assert_eq!(
+            of(Repetition::Asked),
+            "rely:create aviator:release aviator:deployment port:create port:run-update port:run-log"
+        );
+        assert_eq!(of(Repetition::Deduplicated), "direktiv:broadcast");
+    }
 
     #[test]
     fn what_a_replay_does_only_by_name_is_declared_and_never_a_report() {

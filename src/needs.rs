@@ -56,7 +56,7 @@ pub fn needs<'a>(
     Needs {
         outcome: (is_unknown && (tells_action || names_action)) || (!is_after_script && names_fact(Fact::Jobs)),
         changes: names_fact(Fact::Changes),
-        attempts: parts.iter().any(|part| part.target.operation.is_once),
+        attempts: parts.iter().any(|part| part.target.operation.counts()),
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
         assert!(of("aviator:release", &[], &["event.started_at"]).outcome);
         assert!(of("aviator:release", &[], &["changes.count"]).changes);
         assert_eq!(
-            of("aviator:release", &[], &["event.id", "env.CI_COMMIT_TAG"]),
+            of("port:delete", &[], &["event.id", "env.CI_COMMIT_TAG"]),
             Needs::default()
         );
     }

@@ -20,6 +20,16 @@ choice! {
 }
 
 choice! {
+    /// What is done about what may have counted already.
+    pub enum OnDoubt {
+        /// It is not sent again, and ends as `unavailable`.
+        Skip = "skip",
+        /// It is sent again.
+        Send = "send",
+    }
+}
+
+choice! {
     /// How much is printed.
     pub enum Verbosity {
         /// Failures, and the last line.
@@ -44,6 +54,8 @@ variables! {
         attempt_timeout: Seconds = "NOTIFY_ATTEMPT_TIMEOUT", default "10";
         /// Attempts at one request.
         attempts: Count = "NOTIFY_ATTEMPTS", default "5";
+        /// What is done about what an earlier attempt may have delivered, where it would count twice, the service can't be asked and does not know it again: `skip` does not send it, and ends as `unavailable`; `send` sends it again.
+        on_doubt: OnDoubt = "NOTIFY_ON_DOUBT", default "skip";
         /// The actions worth sending, with commas between; others end as `skipped`.
         only: Option<List> = "NOTIFY_ONLY", derived "all";
         /// Print each request as curl and send nothing, as `--dry-run` does.

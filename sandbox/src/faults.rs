@@ -27,6 +27,8 @@ pub enum Fault {
     Reset,
     /// The request is processed, and the connection is reset instead of a reply: the ambiguous failure.
     ProcessThenReset,
+    /// The request is processed, and then this happens instead of a reply: of the faults that answer by themselves.
+    ProcessThen(Box<Fault>),
     /// The request is processed, and half of its reply is sent before the connection ends.
     Truncate,
     /// Nothing is processed, and a JSON reply of this many bytes is sent with status 200.
@@ -86,8 +88,8 @@ impl FaultRule {
 
     /// Reads a rule from what `POST /_sandbox/faults` takes:
     /// `{"service":"port","on":"POST /v1/blueprints","times":1,"fault":{"kind":"status","code":429,"headers":{},"body":""}}`.
-    /// The other kinds are `delay` and its `milliseconds`, `reset`, `process_then_reset`, `truncate`, `oversize` and
-    /// its `bytes`, `html`, `not_json`, `redirect` and its `location`, `echo_secrets`, `hang`.
+    /// The other kinds are `delay` and its `milliseconds`, `reset`, `process_then_reset`, `process_then` and its `fault`,
+    /// `truncate`, `oversize` and its `bytes`, `html`, `not_json`, `redirect` and its `location`, `echo_secrets`, `hang`.
     pub(crate) fn from_json(rule: &Value) -> Result<(Service, Self), String> {
         let name = rule["service"].as_str().ok_or("\"service\" is missing")?;
         let service = Service::named(name).ok_or(format!("there is no service {name:?}"))?;
@@ -100,25 +102,29 @@ impl FaultRule {
             Value::Null => 1,
             number => count(number, "times")?,
         };
-        let fault = &rule["fault"];
-        let fault = match fault["kind"].as_str().ok_or("\"fault\" has no \"kind\"")? {
-            "status" => status(fault)?,
-            "delay" => Fault::Delay(Duration::from_millis(
-                count(&fault["milliseconds"], "milliseconds")? as u64
-            )),
-            "reset" => Fault::Reset,
-            "process_then_reset" => Fault::ProcessThenReset,
-            "truncate" => Fault::Truncate,
-            "oversize" => Fault::Oversize(count(&fault["bytes"], "bytes")?),
-            "html" => Fault::Html,
-            "not_json" => Fault::NotJson,
-            "redirect" => Fault::Redirect(fault["location"].as_str().ok_or("\"location\" is missing")?.to_owned()),
-            "echo_secrets" => Fault::EchoSecrets,
-            "hang" => Fault::Hang,
-            kind => return Err(format!("there is no fault {kind:?}")),
-        };
+        let fault = fault(&rule["fault"])?;
         Ok((service, Self { on, times, fault }))
     }
+}
+
+fn fault(fault: &Value) -> Result<Fault, String> {
+    Ok(match fault["kind"].as_str().ok_or("\"fault\" has no \"kind\"")? {
+        "status" => status(fault)?,
+        "delay" => Fault::Delay(Duration::from_millis(
+            count(&fault["milliseconds"], "milliseconds")? as u64
+        )),
+        "reset" => Fault::Reset,
+        "process_then_reset" => Fault::ProcessThenReset,
+        "process_then" => Fault::ProcessThen(Box::new(self::fault(&fault["fault"])?)),
+        "truncate" => Fault::Truncate,
+        "oversize" => Fault::Oversize(count(&fault["bytes"], "bytes")?),
+        "html" => Fault::Html,
+        "not_json" => Fault::NotJson,
+        "redirect" => Fault::Redirect(fault["location"].as_str().ok_or("\"location\" is missing")?.to_owned()),
+        "echo_secrets" => Fault::EchoSecrets,
+        "hang" => Fault::Hang,
+        kind => return Err(format!("there is no fault {kind:?}")),
+    })
 }
 
 fn count(value: &Value, name: &str) -> Result<usize, String> {

@@ -138,6 +138,11 @@ impl Sandbox {
         );
     }
 
+    /// Forgets the faults that still wait for their requests.
+    pub fn clear_faults(&self) {
+        self.shared.faults().clear();
+    }
+
     /// As [`Sandbox::fail_on`], with the rule as one value.
     pub fn fail_rule(&self, service: Service, rule: FaultRule) {
         self.shared.faults().add(service, rule);

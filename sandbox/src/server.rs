@@ -200,6 +200,10 @@ async fn answer_as(
             process().await;
             return Err(cutter.cut());
         }
+        Some(Fault::ProcessThen(fault)) => {
+            process().await;
+            Box::pin(answer_as(service, request, Some(*fault), cutter, shared)).await?
+        }
         Some(Fault::Truncate) => truncated(&process().await),
         Some(Fault::Oversize(bytes)) => oversized(bytes),
         Some(Fault::Html) => plain(Reply::html(

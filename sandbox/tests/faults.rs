@@ -79,6 +79,15 @@ fn a_reset_processes_nothing_and_the_ambiguous_one_does() {
 }
 
 #[test]
+fn what_is_processed_can_be_answered_as_if_it_were_not() {
+    let sandbox = Sandbox::start();
+    let bad_gateway = Fault::ProcessThen(Box::new(Fault::status(502)));
+    sandbox.fail(Service::Cto, 1, bad_gateway);
+    assert_eq!(cto(&sandbox).post("/", &event(&sandbox)).status, 502);
+    assert_eq!(held(&sandbox), 1);
+}
+
+#[test]
 fn a_reply_can_end_too_early() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Cto, 1, Fault::Truncate);
@@ -274,8 +283,12 @@ fn everything_works_over_http_too() {
             200
         );
     }
+    let nested = json!({"kind": "process_then", "fault": {"kind": "html"}});
+    let rule = json!({"service": "rely", "fault": nested});
+    assert_eq!(own("POST", "/_sandbox/faults", rule).0, 200);
     for bad in [
         json!({}),
+        json!({"service": "cto", "fault": {"kind": "process_then"}}),
         json!({"service": "x", "fault": {"kind": "reset"}}),
         json!({"service": "cto", "fault": {"kind": "x"}}),
         json!({"service": "cto", "times": -1, "fault": {"kind": "reset"}}),

@@ -111,6 +111,7 @@ fn described(destination: &Destination) -> Value {
             "name": operation.name,
             "default": place == 0,
             "description": operation.description,
+            "repetition": operation.repetition.word(),
         })).collect::<Value>(),
         "variables": variables(destination.variables()),
     })

@@ -108,7 +108,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
 
 /// The harmless read of a target's service, if what the run itself would send is right.
 fn read_of<'e>(setup: &Setup, target: &Target, event: &'e Event, values: Values) -> Delivery<'e> {
-    let of_run: Result<Plan, Unmade> = runner::plan(setup, target, event, &values, false);
+    let of_run: Result<Plan, Unmade> = runner::plan(setup, target, event, &values, false, None);
     let plan = match of_run {
         // Nothing has happened yet that could be told: what can be seen is whether it could be.
         Ok(_) | Err(Unmade::Nothing(_)) => (target.destination.check)(&Context {
@@ -116,6 +116,7 @@ fn read_of<'e>(setup: &Setup, target: &Target, event: &'e Event, values: Values)
             event,
             values: &values,
             is_replay: false,
+            in_doubt_since: None,
         }),
         Err(why) => Err(why),
     };
@@ -124,6 +125,7 @@ fn read_of<'e>(setup: &Setup, target: &Target, event: &'e Event, values: Values)
         event: Some(event),
         values,
         plan,
+        in_doubt: false,
         heading: None,
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    doubt,
     runner::{Delivery, Ended, Runner},
     stop::GRACE,
 };
@@ -237,18 +238,20 @@ impl<'e> Dispatch<'e, '_> {
                 for note in &plan.notes {
                     self.console.info(&format!("  {:<18} {note}", subject.target.label()));
                 }
-                let Some(reason) = plan.skip else {
+                if plan.skip.is_none() {
                     return Some((subject, plan));
-                };
-                let result = DeliveryResult::unsent(Class::Skipped, reason, plan.identifier);
-                self.end(place, &subject, None, result);
+                }
+                self.end(place, &subject, None, DeliveryResult::not_sent(plan));
             }
             Err(unmade) => {
                 let class = match unmade {
                     Unmade::Wrong(_) => Class::Misconfigured,
                     Unmade::Nothing(_) => Class::Skipped,
                 };
-                let result = DeliveryResult::unsent(class, unmade.to_string(), None);
+                let result = DeliveryResult {
+                    is_ambiguous: delivery.in_doubt && class.is_failure(),
+                    ..DeliveryResult::unsent(class, unmade.to_string(), None)
+                };
                 self.end(place, &subject, Some(&unmade), result);
             }
         }
@@ -274,8 +277,9 @@ impl<'e> Dispatch<'e, '_> {
 
     /// Writes and reports how a delivery ended.
     fn end(&mut self, place: usize, subject: &Subject, unmade: Option<&Unmade>, result: DeliveryResult) {
-        let kept = self.record.end(place, subject, unmade, &result);
         let target = subject.target;
+        let result = doubt::advise(&target, result);
+        let kept = self.record.end(place, subject, unmade, &result);
         let ended = Ended { target, result };
         (self.report)(place, &ended);
         if let (Some(name), Some(folder), true) = (kept, self.folder, self.keeps) {

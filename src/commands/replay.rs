@@ -5,11 +5,15 @@
 //! `NOTIFY_DESTINATIONS` or the receipt of the job that failed says so, and nothing that deletes or triggers. Who names a
 //! file has decided.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use anyhow::Result;
 
 use super::{
+    doubt::Doubt,
     runner::{self, CANT_KNOW, Delivery, Runner},
     setup::{Setup, declared},
 };
@@ -22,12 +26,13 @@ use crate::{
     files,
     problem::{Problem, Unmade},
     receipts::{
-        folder::{Allowance, is_named, read_undelivered, receipts_beside, undelivered_files},
+        folder::{Allowance, is_named, mark_in_doubt, read_undelivered, receipts_beside, undelivered_files},
         once::{self, Attempt, Decision, Told},
         receipt::Receipt,
         undelivered::Undelivered,
     },
     report::class::{self, Class},
+    time,
     variables::Values,
 };
 
@@ -118,17 +123,26 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
         receipts,
         attempts,
     };
-    let held: Vec<Option<Held>> = files.iter().map(|file| held(setup, file, &authority)).collect();
+    let judge = |file: &Kept| Judgement::new(setup, file, &authority);
+    let judgements: Vec<Judgement> = files.iter().map(judge).collect();
     let deliveries = files
         .iter()
-        .zip(&held)
-        .map(|(file, held)| delivery(setup, file, held.as_ref()))
+        .zip(&judgements)
+        .map(|(file, judgement)| delivery(setup, file, judgement))
         .collect();
     let delivered = runner
         .deliver(None, deliveries, false, &|place, ended| {
             runner::report(console, ended);
-            let path = &files[place].path;
-            let is_settled = held[place].as_ref().is_none_or(|held| held.is_settled);
+            let Kept { path, undelivered, .. } = &files[place];
+            let is_settled = judgements[place].is_settled();
+            let is_in_doubt = ended.result.is_in_doubt(undelivered.target.operation.counts());
+            // It was kept for a failure of which nothing came; of this one that is not certain.
+            if is_in_doubt
+                && !undelivered.is_ambiguous
+                && let Err(error) = mark_in_doubt(path)
+            {
+                console.line(&format!("  {} can't be marked as in doubt: {error}", path.display()));
+            }
             if !ended.result.class.is_failure() && is_settled {
                 // An artifact of another job may be read-only; then the receipt is what remembers.
                 if let Err(error) = files::remove(path)
@@ -146,18 +160,24 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     Ok(runner::conclude(console, setup.policy.on_error, worst, &what))
 }
 
-fn delivery<'e>(setup: &Setup, file: &'e Kept, held: Option<&Held>) -> Delivery<'e> {
+fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Delivery<'e> {
     let Undelivered { target, event, why, .. } = &file.undelivered;
     let values = values(setup, &file.undelivered);
-    let plan: Result<Plan, Unmade> = match held {
-        Some(held) => Ok(Plan::skip(&held.why)),
-        None => runner::plan(setup, target, event, &values, true),
+    let in_doubt = matches!(judgement.known, Known::InDoubt(_));
+    let plan: Result<Plan, Unmade> = match (&judgement.held, &judgement.known) {
+        (_, Known::Settled(why)) => Ok(Plan::skip(why)),
+        // What is held back is not asked after either, and stays in doubt.
+        (Some(held), Known::InDoubt(doubt)) => Ok(Plan::default().withhold(format!("{}; {}", doubt.why, held.why))),
+        (Some(held), Known::Undelivered) => Ok(Plan::skip(&held.why)),
+        (None, Known::Undelivered) => runner::plan(setup, target, event, &values, true, None),
+        (None, Known::InDoubt(doubt)) => runner::plan(setup, target, event, &values, true, Some(doubt)),
     };
     Delivery {
         target: *target,
         event: Some(event),
         values,
         plan,
+        in_doubt,
         heading: Some(format!(
             "{}: {}, {} ({why})",
             file.path.display(),
@@ -173,25 +193,53 @@ fn values(setup: &Setup, undelivered: &Undelivered) -> Values {
     undelivered.values(&setup.find(&undelivered.target).render(&names))
 }
 
-/// Why a file is not delivered: an earlier attempt of this replay has done it; or nobody has named it, and it is another
-/// pipeline's, may have been processed, or is nothing that this job or the one that failed has said should be done.
+/// What is known of a file's delivery.
+enum Known {
+    /// It was not made.
+    Undelivered,
+    /// There is nothing to do, for this reason.
+    Settled(String),
+    /// It may have been made.
+    InDoubt(Doubt),
+}
+
+/// What is to be done with a file.
+struct Judgement {
+    /// Why it is not delivered, whatever is known of it.
+    held: Option<Held>,
+    known: Known,
+}
+
+impl Judgement {
+    fn new(setup: &Setup, file: &Kept, authority: &Authority) -> Self {
+        if !file.is_named && !setup.origin().has_pipeline_of(&file.undelivered.origin) {
+            // It may have been replayed there; what this job knows does not tell.
+            return Self {
+                held: Some(Held::back(
+                    "it is of another pipeline; name the file itself to send it in this one",
+                )),
+                known: Known::Undelivered,
+            };
+        }
+        Self {
+            held: held(setup, file, authority),
+            known: known(setup, file, &authority.attempts),
+        }
+    }
+
+    /// Whether nothing is left to do with the file once this has ended well.
+    fn is_settled(&self) -> bool {
+        matches!(self.known, Known::Settled(_)) || self.held.as_ref().is_none_or(|held| held.is_settled)
+    }
+}
+
+/// Why a file of this pipeline is not delivered that nobody has named: it was sent in the end, or it is nothing that this
+/// job or the one that failed has said should be done.
 fn held(setup: &Setup, file: &Kept, authority: &Authority) -> Option<Held> {
     let Kept {
         undelivered, is_named, ..
     } = file;
-    let is_named = *is_named;
-    let origin = setup.origin();
-    if !is_named && !origin.has_pipeline_of(&undelivered.origin) {
-        return Some(Held::back(
-            "it is of another pipeline; name the file itself to send it in this one",
-        ));
-    }
-    if undelivered.target.operation.is_once
-        && let Some(held) = counted(setup, file, &authority.attempts)
-    {
-        return Some(held);
-    }
-    if is_named {
+    if *is_named {
         return None;
     }
     let label = undelivered.target.label();
@@ -200,18 +248,13 @@ fn held(setup: &Setup, file: &Kept, authority: &Authority) -> Option<Held> {
     if told == Told::Sent {
         return Some(Held::settled(format!("the receipt of job {job} says that it was sent")));
     }
-    if undelivered.is_doubtful() {
-        return Some(Held::back(format!(
-            "it may have been processed, and a second time would count twice; {NAME_IT}"
-        )));
-    }
     if let Some(targets) = &authority.targets {
         if !targets.iter().any(|target| target.is_like(&undelivered.target)) {
             return Some(Held::back(format!(
                 "NOTIFY_DESTINATIONS of this job does not name {label}; add it, or {NAME_IT}"
             )));
         }
-    } else if origin.job_id.is_some() && told == Told::Nothing {
+    } else if setup.origin().job_id.is_some() && told == Told::Nothing {
         return Some(Held::back(format!(
             "there is no receipt of job {job} that says that {label} was tried and failed; name it in NOTIFY_DESTINATIONS \
              of this job, or {NAME_IT}"
@@ -238,21 +281,36 @@ fn told(setup: &Setup, file: &Kept, authority: &Authority) -> Told {
     once::told(receipts, target, event, &name, setup.console.redactor())
 }
 
-/// Why something that counts each time is not delivered, by what earlier attempts of this replay have done.
-fn counted(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Option<Held> {
+/// What is known of the delivery of something that counts each time: whether an earlier attempt of this replay has made
+/// it, or may have; whether the job that kept it may have, and nobody has said by naming its file that it should be sent
+/// all the same.
+fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
     let undelivered = &file.undelivered;
+    if !undelivered.target.operation.counts() {
+        return Known::Undelivered;
+    }
     // That an earlier attempt of a replay ended well says the same, however the event's own job named its targets.
     let target = Target {
         is_named: true,
         ..undelivered.target
     };
     let redactor = setup.console.redactor();
+    // Nothing of it can have been sent before the event was made.
+    let since = time::parse(&undelivered.event.time).unwrap_or(SystemTime::UNIX_EPOCH);
     match once::decide(attempts, &target, &undelivered.event, setup.policy.on_error, redactor) {
-        Decision::Skip(why) => Some(Held::settled(why)),
-        Decision::SendUnsure(_) if !file.is_named => Some(Held::back(format!(
-            "an earlier attempt of this job may have sent it, and a second time would count twice; {NAME_IT}"
-        ))),
-        Decision::SendUnsure(_) | Decision::Send => None,
+        Decision::Skip(why) => Known::Settled(why),
+        // Whoever named the file did not ask for it twice.
+        Decision::Doubt(once::Doubt { why, .. }) => Known::InDoubt(Doubt {
+            why,
+            since,
+            is_wanted: false,
+        }),
+        Decision::Send if undelivered.is_doubtful() => Known::InDoubt(Doubt {
+            why: "it may have been processed".to_owned(),
+            since,
+            is_wanted: file.is_named,
+        }),
+        Decision::Send => Known::Undelivered,
     }
 }
 
@@ -333,7 +391,7 @@ async fn ask(runner: &Runner<'_>, files: &[Kept], jobs: &[u64]) -> (Vec<Attempt>
         .and_then(|folder| Attempt::of_this_job(folder.begun()));
     let before: Vec<Attempt> = before.into_iter().collect();
     let gitlab = setup.gitlab_api();
-    let counts = files.iter().any(|file| file.undelivered.target.operation.is_once);
+    let counts = files.iter().any(|file| file.undelivered.target.operation.counts());
     let is_needed = gitlab.is_ok() && (counts || !jobs.is_empty());
     let Some(clients) = runner.clients.as_ref().filter(|_| is_needed) else {
         return (before, Vec::new());

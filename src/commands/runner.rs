@@ -6,6 +6,7 @@ use std::future::Future;
 use anyhow::{Context as _, Result};
 
 use super::{
+    doubt::{self, Doubt},
     setup::{Clients, Setup, Unusable, redactor},
     stop::Stop,
 };
@@ -103,6 +104,8 @@ pub struct Delivery<'e> {
     pub values: Values,
     /// What has to be done, or why it can't.
     pub plan: Result<Plan, Unmade>,
+    /// Whether an earlier attempt may have made it; a plan tells that itself, and where there is none it must not be lost.
+    pub in_doubt: bool,
     /// A line to print when its turn comes.
     pub heading: Option<String>,
 }
@@ -144,11 +147,19 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// What `target` has to do for `event`, by the `values` of its destination.
+/// What `target` has to do for `event`, by the `values` of its destination; `doubt` is what is not known of earlier
+/// attempts at it.
 ///
 /// # Errors
 /// Why that can't be said: what is wrong, or that nothing happened that could be told.
-pub fn plan(setup: &Setup, target: &Target, event: &Event, values: &Values, is_replay: bool) -> Result<Plan, Unmade> {
+pub fn plan(
+    setup: &Setup,
+    target: &Target,
+    event: &Event,
+    values: &Values,
+    is_replay: bool,
+    doubt: Option<&Doubt>,
+) -> Result<Plan, Unmade> {
     if let Some(List(words)) = setup.policy.only.as_ref().filter(|_| !target.operation.is_read) {
         let wanted = wanted(words, &event.name)?;
         let action = event.action()?;
@@ -165,6 +176,7 @@ pub fn plan(setup: &Setup, target: &Target, event: &Event, values: &Values, is_r
         event,
         values,
         is_replay,
+        in_doubt_since: doubt.map(|doubt| doubt.since),
     })?;
     let login = plan.login.as_ref().map(|login| &login.request);
     let problems: Vec<Problem> = login
@@ -172,11 +184,13 @@ pub fn plan(setup: &Setup, target: &Target, event: &Event, values: &Values, is_r
         .chain(plan.steps.iter().map(|step| &step.request))
         .filter_map(|request| client::check(request).err())
         .collect();
-    if problems.is_empty() {
-        Ok(plan)
-    } else {
-        Err(problems.into())
+    if !problems.is_empty() {
+        return Err(problems.into());
     }
+    Ok(match doubt {
+        Some(doubt) => doubt::resolve(plan, target, doubt, setup.policy.on_doubt),
+        None => plan,
+    })
 }
 
 /// A word for a deployment's action that nobody knows, but that looks like one that everybody does. It is sent: CTO.ai

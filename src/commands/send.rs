@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{
+    doubt::Doubt,
     runner::{self, CANT_KNOW, Delivery, Runner},
     setup::Setup,
 };
@@ -198,6 +199,7 @@ impl Prepared {
                     event: None,
                     values: values.clone(),
                     plan: Err(why.clone()),
+                    in_doubt: false,
                     heading: None,
                 };
                 return self.targets.iter().map(skip).collect();
@@ -206,16 +208,20 @@ impl Prepared {
         let deliveries: Vec<Delivery> = self
             .targets
             .iter()
-            .map(|(target, values)| Delivery {
-                target: *target,
-                event: Some(event),
-                values: values.clone(),
-                plan: self.plan(setup, target, event, values),
-                heading: None,
+            .map(|(target, values)| {
+                let known = self.known(setup, target, event);
+                Delivery {
+                    target: *target,
+                    event: Some(event),
+                    values: values.clone(),
+                    in_doubt: matches!(known, Decision::Doubt(_)),
+                    plan: self.plan(setup, target, event, values, known),
+                    heading: None,
+                }
             })
             .collect();
         let is_concerned =
-            |one: &Delivery| one.target.operation.is_once && one.plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
+            |one: &Delivery| one.target.operation.counts() && one.plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
         if let Some(Err(why)) = &self.facts.attempts
             && deliveries.iter().any(is_concerned)
         {
@@ -224,22 +230,38 @@ impl Prepared {
         deliveries
     }
 
-    fn plan(&self, setup: &Setup, target: &Target, event: &Event, values: &Values) -> Result<Plan, Unmade> {
-        if !target.operation.is_once {
-            return runner::plan(setup, target, event, values, false);
-        }
-        let attempts = &self.attempts;
+    /// What was tried before, where it matters to `target`.
+    fn attempts(&self, target: &Target) -> &[Attempt] {
+        if target.operation.counts() { &self.attempts } else { &[] }
+    }
+
+    /// What was tried before means this for a delivery.
+    fn known(&self, setup: &Setup, target: &Target, event: &Event) -> Decision {
         let redactor = setup.console.redactor();
-        let note = match once::decide(attempts, target, event, setup.policy.on_error, redactor) {
+        once::decide(self.attempts(target), target, event, setup.policy.on_error, redactor)
+    }
+
+    fn plan(
+        &self,
+        setup: &Setup,
+        target: &Target,
+        event: &Event,
+        values: &Values,
+        known: Decision,
+    ) -> Result<Plan, Unmade> {
+        let doubt = match known {
             Decision::Skip(why) => return Ok(Plan::skip(why)),
-            Decision::SendUnsure(why) => Some(why),
+            Decision::Doubt(once::Doubt { why, since }) => Some(Doubt {
+                why,
+                since,
+                is_wanted: false,
+            }),
             Decision::Send => None,
         };
-        let completed = once::completed(attempts, target, event, redactor);
+        let completed = once::completed(self.attempts(target), target, event, setup.console.redactor());
         let rest = values.clone().without(&completed);
-        let mut plan = runner::plan(setup, target, event, &rest, false)?;
-        if plan.skip.is_none() {
-            plan.notes.extend(note);
+        let mut plan = runner::plan(setup, target, event, &rest, false, doubt.as_ref())?;
+        if plan.skip.is_none() || plan.in_doubt {
             plan.completed = completed;
         }
         Ok(plan)
@@ -258,7 +280,12 @@ fn show(setup: &Setup, deliveries: Vec<Delivery>, mut classes: Vec<Class>) -> Re
                     console.info(&format!("  {label:<18} {note}"));
                 }
                 if let Some(reason) = &plan.skip {
-                    console.info(&format!("  {label:<18} {}: {reason}", Class::Skipped.word()));
+                    let class = if plan.in_doubt {
+                        Class::Unavailable
+                    } else {
+                        Class::Skipped
+                    };
+                    console.info(&format!("  {label:<18} {}: {reason}", class.word()));
                 } else {
                     let is_first = !logged_in.contains(&target.destination.name);
                     console

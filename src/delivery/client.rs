@@ -68,6 +68,11 @@ impl Client {
         let make = |proxy: Option<&Proxy>| {
             let mut builder = reqwest::Client::builder()
                 .user_agent(USER_AGENT)
+                // No reply is so long that it would be worth unpacking, which could make any length of it.
+                .default_headers(header::HeaderMap::from_iter([(
+                    header::ACCEPT_ENCODING,
+                    header::HeaderValue::from_static("identity"),
+                )]))
                 // A redirect would carry the credential, or lose the body; the address has to be right.
                 .redirect(redirect::Policy::none())
                 // What may be repeated is decided by the plan alone.
@@ -171,7 +176,7 @@ impl Client {
                 }
             }
         }
-        Ok(Reply::new(status, headers, String::from_utf8_lossy(&body).into_owned()))
+        Ok(Reply::new(status, headers, body))
     }
 }
 

@@ -12,7 +12,6 @@ use super::{
     client::{Client, SendError},
     plan::{Delivered, Login, Plan, Repeat, Sent, Step, Verdict},
     reply::Reply,
-    request::Method,
     result::DeliveryResult,
 };
 use crate::{
@@ -86,6 +85,7 @@ struct InFlight<'a> {
     last: u32,
     waiting_for: Option<String>,
     is_accepted: bool,
+    /// Whether it may have been done by now, by an attempt that failed. Only an answer that tells takes it back.
     is_ambiguous: bool,
 }
 
@@ -95,8 +95,8 @@ struct Stopped(Class, String);
 impl Courier<'_> {
     /// Sends what `plan` says, and tells how it ended. `label` names it in what is printed.
     pub async fn deliver(&self, label: &str, plan: Plan, session: &mut Session) -> DeliveryResult {
-        if let Some(reason) = plan.skip {
-            return DeliveryResult::unsent(Class::Skipped, reason, plan.identifier);
+        if plan.skip.is_some() {
+            return DeliveryResult::not_sent(plan);
         }
         let begun = Instant::now();
         let mut in_flight = InFlight {
@@ -114,7 +114,7 @@ impl Courier<'_> {
             last: 0,
             waiting_for: None,
             is_accepted: false,
-            is_ambiguous: false,
+            is_ambiguous: plan.in_doubt,
         };
         let mut completed = plan.completed;
         let mut delivered = Delivered::default();
@@ -154,7 +154,7 @@ impl Courier<'_> {
             request_id: in_flight.request_id,
             json: delivered.json,
             is_accepted: in_flight.is_accepted,
-            is_ambiguous: in_flight.is_ambiguous,
+            is_ambiguous: in_flight.is_ambiguous && class.is_failure(),
             completed,
             found: plan.found,
         }
@@ -187,15 +187,29 @@ impl InFlight<'_> {
             }
             let verdict = step.read(&reply, sent);
             // What follows a success only watches over it.
-            self.is_accepted |= reply.is_success()
-                && step.request.method != Method::Get
-                && matches!(verdict, Verdict::Then(_) | Verdict::Later(..));
+            self.is_accepted |=
+                reply.is_success() && step.acts() && matches!(verdict, Verdict::Then(_) | Verdict::Later(..));
             step = match verdict {
                 Verdict::Delivered(delivered) => return Ok(delivered),
                 Verdict::Skipped(why) => return Err(Stopped(Class::Skipped, why)),
                 Verdict::Rejected(why) => return Err(Stopped(Class::Rejected, why)),
                 Verdict::Unavailable(why) => return Err(Stopped(Class::Unavailable, why)),
+                Verdict::Undocumented(why) => {
+                    self.is_ambiguous |= step.acts();
+                    return Err(Stopped(Class::Rejected, why));
+                }
+                Verdict::InDoubt(why) => {
+                    self.is_ambiguous = true;
+                    return Err(Stopped(Class::Unavailable, why));
+                }
+                Verdict::Failed(why) => {
+                    self.is_accepted = true;
+                    return Err(Stopped(Class::Rejected, why));
+                }
                 Verdict::Then(next) => {
+                    if step.settles {
+                        self.is_ambiguous = false;
+                    }
                     if step.is_poll {
                         self.uncount(&step);
                     }
@@ -268,12 +282,11 @@ impl InFlight<'_> {
                 self.status = None;
                 self.request_id = None;
                 match error {
-                    SendError::TooLong(status, limit) => Err(Err(Stopped(
-                        Class::Rejected,
-                        format!(
-                            "answered {status} with more than the {limit} bytes that are read: the address may lead somewhere else"
-                        ),
-                    ))),
+                    SendError::TooLong(status, limit) => {
+                        self.status = Some(status);
+                        let why = format!("answered {status} with more than the {limit} bytes that are read");
+                        Err(self.too_long(step, status, why).await)
+                    }
                     SendError::Misconfigured(why) => Err(Err(Stopped(Class::Misconfigured, why))),
                     SendError::NotSent(why) => Err(self.retry(step, false, None, &why).await),
                     SendError::MaybeSent(why) => Err(self.retry(step, true, None, &why).await),
@@ -291,16 +304,9 @@ impl InFlight<'_> {
             format!("answered {}: {complaint}", reply.status)
         };
         match reply.status {
-            status if NOT_PROCESSED.contains(&status) || status >= 500 => {
+            status if is_passing(status) => {
                 let wait = reply.retry_after(self.reset_header, SystemTime::now());
-                let unprocessed: &[u16] = match step.repeat {
-                    Repeat::Unprocessed(statuses) | Repeat::Asking(statuses, _) => statuses,
-                    Repeat::Freely | Repeat::AskingFirst(_) => &[],
-                };
-                let ambiguous = !NOT_PROCESSED.contains(&status) && !unprocessed.contains(&status);
-                // Whatever may be repeated: behind a 5xx the service may have acted.
-                self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
-                self.retry(&step, ambiguous, wait, &said).await
+                self.passing(&step, status, wait, &said).await
             }
             300..=399 => Err(Stopped(
                 Class::Rejected,
@@ -317,6 +323,31 @@ impl InFlight<'_> {
         }
     }
 
+    /// After a status that may pass: the step that comes next, or the end.
+    async fn passing(&mut self, step: &Step, status: u16, wait: Option<Duration>, said: &str) -> Result<Step, Stopped> {
+        let unprocessed: &[u16] = match step.repeat {
+            Repeat::Unprocessed(statuses) | Repeat::RefusedTwice(statuses) | Repeat::Asking(statuses, _) => statuses,
+            Repeat::Freely | Repeat::AskingFirst(_) => &[],
+        };
+        let ambiguous = !NOT_PROCESSED.contains(&status) && !unprocessed.contains(&status);
+        // Whatever may be repeated: behind a 5xx the service may have acted.
+        self.counts.entry(step.name).or_default().ambiguous |= status >= 500;
+        self.is_ambiguous |= status >= 500 && matches!(step.repeat, Repeat::RefusedTwice(_));
+        self.retry(step, ambiguous, wait, said).await
+    }
+
+    /// After a reply that was too long to be read: its status is all that is known of it.
+    async fn too_long(&mut self, step: &Step, status: u16, why: String) -> Result<Step, Stopped> {
+        if is_passing(status) {
+            return self.passing(step, status, None, &why).await;
+        }
+        self.is_ambiguous |= (200..300).contains(&status) && step.acts();
+        Err(Stopped(
+            Class::Rejected,
+            format!("{why}: the address may lead somewhere else"),
+        ))
+    }
+
     /// After a failure: the step that comes next, when its pause is over, or the end.
     async fn retry(
         &mut self,
@@ -325,11 +356,9 @@ impl InFlight<'_> {
         wait: Option<Duration>,
         why: &str,
     ) -> Result<Step, Stopped> {
-        // What may be repeated freely leaves nothing in doubt: it can simply be sent again.
-        let is_repeatable = matches!(step.repeat, Repeat::Freely) || step.request.method == Method::Get;
-        self.is_ambiguous = ambiguous && !is_repeatable;
+        self.is_ambiguous |= ambiguous && step.acts();
         let next = match &step.repeat {
-            Repeat::Unprocessed(_) if ambiguous => {
+            Repeat::Unprocessed(_) | Repeat::RefusedTwice(_) if ambiguous => {
                 return Err(Stopped(
                     Class::Unavailable,
                     format!("{why}. It may have been processed all the same, so it was not sent again"),
@@ -377,21 +406,11 @@ impl InFlight<'_> {
 
     /// Has `login` yield its credential, and hides it from then on.
     async fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
-        let pointer = login.pointer;
-        let step = Step::new("login", login.request.clone(), move |reply, _| {
-            match reply.expect_object() {
-                Ok(_) => match reply.text_at(pointer) {
-                    Some(credential) if !credential.is_empty() => Verdict::Delivered(Delivered {
-                        identifier: Some(credential.to_owned()),
-                        ..Delivered::default()
-                    }),
-                    _ => Verdict::Rejected(format!("it answered {} without a credential", reply.status)),
-                },
-                Err(unexpected) => unexpected.into(),
-            }
-        });
         // A login is a step like any other, but that it needs no login itself.
-        let run = Box::pin(self.run(step, None)).await;
+        let is_ambiguous = self.is_ambiguous;
+        let run = Box::pin(self.run(login.step(), None)).await;
+        // Nor does it do anything that could count.
+        self.is_ambiguous = is_ambiguous;
         let delivered = run.map_err(|Stopped(class, why)| Stopped(class, format!("the login failed: {why}")))?;
         let credential = delivered.identifier.unwrap_or_default();
         self.courier.console.redactor().hide(&credential);
@@ -435,6 +454,11 @@ impl InFlight<'_> {
             count.attempts -= 1;
         }
     }
+}
+
+/// Whether a status says that it may be another one soon.
+fn is_passing(status: u16) -> bool {
+    NOT_PROCESSED.contains(&status) || status >= 500
 }
 
 fn times(attempts: u32) -> String {

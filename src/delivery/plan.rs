@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     reply::{Reply, Unexpected},
-    request::Request,
+    request::{Method, Request},
 };
 
 /// A reply is read up to this size, in bytes, where no more is expected.
@@ -22,6 +22,9 @@ pub enum Repeat {
     /// Only what the service can't have acted upon: no connection was made, it answered 408, 425 or 429, or one of
     /// these statuses. Anything else ends as `unavailable`, since sending again could do it twice.
     Unprocessed(&'static [u16]),
+    /// As `Unprocessed`; and since the service refuses a second one, a 5xx after which it may be sent again leaves it in
+    /// doubt too, so that a later refusal is known for what it is.
+    RefusedTwice(&'static [u16]),
     /// As `Unprocessed`; after any other failure this is sent instead, to find out.
     Asking(&'static [u16], Rc<dyn Fn() -> Step>),
     /// Before any repetition this is sent, to find out whether it is still wanted.
@@ -37,10 +40,17 @@ pub enum Verdict {
     Then(Step),
     /// Not done yet: this comes next, after a pause. The text says what is waited for.
     Later(Duration, Step, String),
-    /// The service says no; the reason is its own, or what is wrong with its reply.
+    /// The service says no; the reason is its own.
     Rejected(String),
-    /// The service can't, for now.
+    /// The service says that it succeeded, in a reply that it does not document: what is wrong with it. Whoever sent
+    /// that reply, it is not known whether the request was carried out.
+    Undocumented(String),
+    /// It was carried out, and failed there: sending it again would do it a second time.
+    Failed(String),
+    /// The service can't, for now, and has done nothing.
     Unavailable(String),
+    /// The service can't, for now, and nobody knows whether it has done it all the same.
+    InDoubt(String),
     /// There is nothing left to do, for this reason.
     Skipped(String),
     /// As the status says: 408, 425, 429 and 5xx may be repeated, the rest is rejected.
@@ -66,7 +76,7 @@ impl From<Unexpected> for Verdict {
     fn from(unexpected: Unexpected) -> Self {
         match unexpected {
             Unexpected::Status => Self::ByStatus,
-            Unexpected::Undocumented(what) => Self::Rejected(what),
+            Unexpected::Undocumented(what) => Self::Undocumented(what),
         }
     }
 }
@@ -110,6 +120,9 @@ pub struct Step {
     pub is_patient: bool,
     /// The variable of which nothing is left to do once this step is done: it is not done again when the rest is.
     pub completes: Option<&'static str>,
+    /// Whether it finds out what became of an earlier attempt: where it leads on, that attempt did nothing, and nothing
+    /// is in doubt any more.
+    pub settles: bool,
     read: Read,
 }
 
@@ -124,6 +137,7 @@ impl Step {
             is_poll: false,
             is_patient: false,
             completes: None,
+            settles: false,
             read: Rc::new(read),
         }
     }
@@ -158,6 +172,17 @@ impl Step {
         self
     }
 
+    /// Says that this finds out what became of an earlier attempt.
+    pub fn settles(mut self) -> Self {
+        self.settles = true;
+        self
+    }
+
+    /// Whether it is more than a question.
+    pub fn acts(&self) -> bool {
+        self.request.method != Method::Get
+    }
+
     /// What a reply means.
     pub fn read(&self, reply: &Reply, sent: Sent) -> Verdict {
         (self.read)(reply, sent)
@@ -186,6 +211,25 @@ pub struct Login {
     pub pointer: &'static str,
 }
 
+impl Login {
+    /// Sends it; what is delivered has the credential in the identifier's place.
+    pub fn step(&self) -> Step {
+        let pointer = self.pointer;
+        Step::new("login", self.request.clone(), move |reply, _| {
+            match reply.expect_object() {
+                Ok(_) => match reply.text_at(pointer) {
+                    Some(credential) if !credential.is_empty() => Verdict::Delivered(Delivered {
+                        identifier: Some(credential.to_owned()),
+                        ..Delivered::default()
+                    }),
+                    _ => Verdict::Rejected(format!("it answered {} without a credential", reply.status)),
+                },
+                Err(unexpected) => unexpected.into(),
+            }
+        })
+    }
+}
+
 /// What one operation of one destination does.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -197,6 +241,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Why there is nothing to send, where there is not.
     pub skip: Option<String>,
+    /// Whether an earlier attempt may have done it already. With `skip`, that is why nothing is sent.
+    pub in_doubt: bool,
     /// Requests that follow only if; a dry run shows them as comments.
     pub otherwise: Vec<(String, Request)>,
     /// At most this many attempts at a request, whatever `NOTIFY_ATTEMPTS` says.
@@ -235,6 +281,17 @@ impl Plan {
         Self {
             skip: Some(reason.into()),
             ..Self::default()
+        }
+    }
+
+    /// The same plan, of which nothing is sent for now: an earlier attempt may have done it, and this says what that means.
+    pub fn withhold(self, reason: impl Into<String>) -> Self {
+        Self {
+            steps: Vec::new(),
+            otherwise: Vec::new(),
+            skip: Some(reason.into()),
+            in_doubt: true,
+            ..self
         }
     }
 

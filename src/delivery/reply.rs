@@ -36,18 +36,34 @@ pub struct Reply {
     /// The body as text; what is not UTF-8 is replaced.
     pub body: String,
     json: Option<Value>,
+    is_utf8: bool,
 }
 
 impl Reply {
-    /// A reply with its body, which is parsed here and nowhere else.
-    pub fn new(status: u16, headers: Vec<(String, String)>, body: String) -> Self {
-        let json = serde_json::from_str(&body).ok();
-        Self {
+    /// A reply with its body, which is parsed here and nowhere else. What was compressed although nobody asked for that,
+    /// or is not UTF-8, is not JSON.
+    pub fn new(status: u16, headers: Vec<(String, String)>, body: impl Into<Vec<u8>>) -> Self {
+        let (body, is_utf8) = match String::from_utf8(body.into()) {
+            Ok(body) => (body, true),
+            Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), false),
+        };
+        let mut reply = Self {
             status,
             headers,
             body,
-            json,
+            json: None,
+            is_utf8,
+        };
+        if is_utf8 && reply.encoding().is_none() {
+            reply.json = serde_json::from_str(&reply.body).ok();
         }
+        reply
+    }
+
+    /// How the body is compressed, if it is.
+    fn encoding(&self) -> Option<&str> {
+        let encoding = self.header("content-encoding")?.trim();
+        (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
     }
 
     /// The value of a header, by its name in lower case.
@@ -83,6 +99,25 @@ impl Reply {
             .ok_or_else(|| self.unexpected("JSON that is no object"))
     }
 
+    /// The object of a successful reply that is what `is_documented` says; `what` names it.
+    ///
+    /// # Errors
+    /// As [`Reply::expect_object`].
+    pub fn expect(
+        &self,
+        what: &str,
+        is_documented: impl Fn(&Map<String, Value>) -> bool,
+    ) -> Result<&Map<String, Value>, Unexpected> {
+        let body = self.expect_object()?;
+        if is_documented(body) {
+            Ok(body)
+        } else if body.contains_key("error") || body.contains_key("detail") {
+            Err(self.contradictory())
+        } else {
+            Err(self.unexpected(&format!("JSON that is not {what}")))
+        }
+    }
+
     /// The JSON of a successful reply.
     ///
     /// # Errors
@@ -91,7 +126,29 @@ impl Reply {
         if !self.is_success() {
             return Err(Unexpected::Status);
         }
-        self.json.as_ref().ok_or_else(|| self.unexpected(self.kind()))
+        self.json.as_ref().ok_or_else(|| self.unexpected(&self.kind()))
+    }
+
+    /// A reply without a body, of the status with which the service documents one.
+    ///
+    /// # Errors
+    /// As [`Reply::expect_object`].
+    pub fn expect_nothing(&self, status: u16) -> Result<(), Unexpected> {
+        if !self.is_success() {
+            return Err(Unexpected::Status);
+        }
+        if self.status == status && self.is_empty() {
+            return Ok(());
+        }
+        Err(if self.json.as_ref().is_some_and(|body| !complaints(body).is_empty()) {
+            self.contradictory()
+        } else if self.is_empty() {
+            self.unexpected(&format!("no body, and not {status}"))
+        } else if self.json.is_some() {
+            self.unexpected("JSON")
+        } else {
+            self.unexpected(&self.kind())
+        })
     }
 
     /// A successful reply whose body may be empty or JSON, because the service documents none.
@@ -99,7 +156,7 @@ impl Reply {
     /// # Errors
     /// As [`Reply::expect_object`].
     pub fn expect_empty_or_json(&self) -> Result<(), Unexpected> {
-        if self.body.trim().is_empty() && self.is_success() {
+        if self.is_empty() && self.is_success() {
             return Ok(());
         }
         self.expect_json().map(|_| ())
@@ -110,7 +167,17 @@ impl Reply {
         Unexpected::Undocumented(format!("answered {}, but says: {}", self.status, self.complaint()))
     }
 
-    fn kind(&self) -> &'static str {
+    fn is_empty(&self) -> bool {
+        self.body.trim().is_empty() && self.encoding().is_none()
+    }
+
+    fn kind(&self) -> String {
+        if let Some(encoding) = self.encoding() {
+            return format!(
+                "a body compressed by {}, which was not asked for",
+                text::truncate(encoding, 30)
+            );
+        }
         let start: String = self
             .body
             .trim_start()
@@ -123,9 +190,12 @@ impl Reply {
             "an HTML page"
         } else if self.body.trim().is_empty() {
             "no body"
+        } else if !self.is_utf8 {
+            "something that is not UTF-8"
         } else {
             "something that is not JSON"
         }
+        .to_owned()
     }
 
     fn unexpected(&self, what: &str) -> Unexpected {
@@ -141,12 +211,19 @@ impl Reply {
         let found = self.json.as_ref().map(complaints).unwrap_or_default();
         let text = if !found.is_empty() {
             found.join(": ")
-        } else if self.kind() == "an HTML page" {
-            "an HTML page".to_owned()
+        } else if self.encoding().is_some() || self.kind() == "an HTML page" {
+            self.kind()
         } else {
             self.body.split_whitespace().collect::<Vec<_>>().join(" ")
         };
         text::truncate(&text, SHOWN)
+    }
+
+    /// Whether the service complains that what it was to create is there.
+    pub fn says_that_it_exists(&self) -> bool {
+        let said = self.complaint().to_lowercase();
+        let denies = ["not exist", "n't exist", "nonexist", "non-exist"];
+        (said.contains("exist") || said.contains("already")) && !denies.iter().any(|words| said.contains(words))
     }
 
     /// Where a redirect points, without query and fragment, in which credentials travel.
@@ -215,6 +292,8 @@ fn validation(item: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
@@ -267,6 +346,49 @@ mod tests {
         assert_eq!(wait(&[("x-ratelimit-reset", "1740823656")]), Some(5));
         assert_eq!(wait(&[("x-ratelimit-reset", "18446744073709551615")]), None);
         assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn that_it_exists_is_told_from_that_it_does_not() {
+        for (said, exists) in [
+            ("Release candidate already exists", true),
+            ("Entity with id x exists", true),
+            ("The id is already taken", true),
+            ("Blueprint deployment does not exist", false),
+            ("GitHub repository doesn't exist", false),
+            ("Invalid commit hash", false),
+        ] {
+            let body = json!({ "error": said }).to_string();
+            assert_eq!(reply(400, &[], &body).says_that_it_exists(), exists, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_or_no_text_is_not_understood() {
+        let json = r#"{"id":"x"}"#;
+        for (encoding, is_understood) in [
+            ("identity", true),
+            ("Identity", true),
+            ("", true),
+            ("gzip", false),
+            ("br", false),
+        ] {
+            let reply = reply(200, &[("content-encoding", encoding)], json);
+            assert_eq!(reply.expect_object().is_ok(), is_understood, "{encoding}");
+            assert_eq!(reply.expect_empty_or_json().is_ok(), is_understood, "{encoding}");
+        }
+        let packed = Reply::new(
+            200,
+            vec![("content-encoding".to_owned(), "gzip".to_owned())],
+            vec![0x1f, 0x8b, 8, 0, 0xff],
+        );
+        assert_eq!(packed.complaint(), "a body compressed by gzip, which was not asked for");
+        let latin = Reply::new(200, Vec::new(), b"{\"id\":\"M\xfcnchen\"}".to_vec());
+        match latin.expect_object() {
+            Err(Unexpected::Undocumented(why)) => assert!(why.contains("not UTF-8"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(latin.body.contains("nchen"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::plan::Plan;
 use crate::report::class::Class;
 
 /// How a plan ended.
@@ -36,6 +37,27 @@ pub struct DeliveryResult {
 }
 
 impl DeliveryResult {
+    /// Whether it failed and may have counted all the same; `counts` says whether it would count twice.
+    pub fn is_in_doubt(&self, counts: bool) -> bool {
+        counts && self.is_ambiguous && self.class.is_failure() && !self.is_accepted
+    }
+
+    /// The result of a plan that sends nothing, for the reason that it gives: there is nothing to send, or it is in doubt
+    /// whether an earlier attempt has sent it.
+    pub fn not_sent(plan: Plan) -> Self {
+        let class = if plan.in_doubt {
+            Class::Unavailable
+        } else {
+            Class::Skipped
+        };
+        Self {
+            is_ambiguous: plan.in_doubt,
+            completed: plan.completed,
+            found: plan.found,
+            ..Self::unsent(class, plan.skip.unwrap_or_default(), plan.identifier)
+        }
+    }
+
     /// The result of sending nothing.
     pub fn unsent(class: Class, detail: impl Into<String>, identifier: Option<String>) -> Self {
         Self {

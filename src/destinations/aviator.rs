@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation};
+use super::{Context, Destination, HiddenJob, Operation, Repetition};
 use crate::{
     choice,
     delivery::{
@@ -22,6 +22,10 @@ use crate::{
     time, variables,
     variables::{BaseUrl, Flag, Group as _},
 };
+
+mod deployments;
+
+use deployments::{Deployments, create, find_or_create, is_deployment, page};
 
 choice! {
     /// Statuses of a deployment (docs/vendors/aviator.md 0; the guide's list is incomplete).
@@ -96,13 +100,17 @@ pub const DESTINATION: Destination = Destination {
             "reports the status of a deployment, which is created if there is none; triggers nothing",
         )
         .tells_action_unless_set("AVIATOR_STATUS"),
-        Operation::new("release", "cuts a release candidate"),
-        Operation::once(
+        // No read of releases is documented, but a candidate is cut once: that it exists is the answer.
+        Operation::new("release", "cuts a release candidate").repeated(Repetition::Asked),
+        Operation::new(
             "deployment",
             "creates a deployment, which starts the workflow that is configured in Aviator",
         )
+        .repeated(Repetition::Asked)
         .drastic(),
-        Operation::once("rollback", "rolls the environment back to the deployment before").drastic(),
+        Operation::new("rollback", "rolls the environment back to the deployment before")
+            .repeated(Repetition::Unasked)
+            .drastic(),
         Operation::reading("list", "reads the environment's deployments, the newest first"),
     ],
     variables: &[Settings::VARIABLES],
@@ -136,18 +144,12 @@ pub const DESTINATION: Destination = Destination {
 /// Answers that say that a gateway did not pass the request on (docs/vendors/aviator.md 8).
 const NOT_PASSED_ON: &[u16] = &[502, 503, 504];
 
-/// The most deployments that one page holds (docs/vendors/aviator.md 3).
-const PAGE: &str = "100";
-
-/// A deployment that started this long before we asked for one may still be ours: clocks differ.
-const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
-
 fn plan(context: &Context) -> Result<Plan, Unmade> {
     let settings = settings(context)?;
     let event = context.event;
     match context.operation {
-        "release" => Ok(release(&settings, event)?),
-        "deployment" => Ok(deployment(&settings, event, context.is_replay)?),
+        "release" => Ok(release(&settings, event, context.is_in_doubt())?),
+        "deployment" => Ok(deployment(&settings, context)?),
         "rollback" => Ok(rollback(&settings, event)?),
         "list" => Ok(list(&settings, event)?),
         _ => status(&settings, event, context.is_replay),
@@ -170,7 +172,7 @@ fn status(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, U
         let request = api.request(Method::Patch, "").json(&body(Action::Open.word()));
         return Ok(Plan::new(
             Some(candidate),
-            vec![Step::new("status", request, |reply, _| accept(reply))],
+            vec![Step::new("status", request, |reply, _| accept(reply, REPORTED))],
         ));
     }
     let Some(status) = status_of(settings, event)? else {
@@ -204,7 +206,7 @@ struct Report {
 
 impl Report {
     fn send(self: &Rc<Self>) -> Step {
-        let step = Step::new("status", self.request.clone(), |reply, _| accept(reply));
+        let step = Step::new("status", self.request.clone(), |reply, _| accept(reply, REPORTED));
         if self.status.is_final() {
             return step;
         }
@@ -260,7 +262,8 @@ fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Unmad
     }))
 }
 
-fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
+/// Cuts a candidate. `is_in_doubt` says that an earlier attempt may have done so.
+fn release(settings: &Settings, event: &Event, is_in_doubt: bool) -> Result<Plan, Problem> {
     let (candidate, note) = candidate(settings, event)?;
     let repo = settings.repo.as_ref().or(event.repo.as_ref());
     let commit = settings.commit.as_ref().or(event.commit.as_ref());
@@ -272,20 +275,19 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     });
     let url = format!("{}/releases/{}", project(settings), segment(&candidate));
     let request = Request::new(Method::Post, url).bearer(&settings.token).json(&body);
-    let step = Step::new("release", request, |reply, sent| {
+    let step = Step::new("release", request, move |reply, sent| {
         // What Aviator says to a candidate that exists is not documented (docs/vendors/aviator.md 8).
-        let complaint = reply.complaint().to_lowercase();
-        let exists = reply.status / 100 == 4 && (complaint.contains("exist") || complaint.contains("already"));
-        if sent.ambiguous && exists {
+        let exists = reply.status / 100 == 4 && reply.says_that_it_exists();
+        if (sent.ambiguous || is_in_doubt) && exists {
             Verdict::Delivered(Delivered {
                 note: Some("an earlier attempt had cut it".to_owned()),
                 ..Delivered::default()
             })
         } else {
-            accept(reply)
+            accept(reply, CREATED)
         }
     })
-    .repeat(Repeat::Unprocessed(NOT_PASSED_ON));
+    .repeat(Repeat::RefusedTwice(NOT_PASSED_ON));
     let mut plan = Plan::new(Some(candidate), vec![step]);
     plan.notes.extend(note);
     Ok(plan)
@@ -293,11 +295,13 @@ fn release(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
 
 /// Creates a deployment. Each call starts a workflow, so after an ambiguous failure the deployments are read first
 /// (docs/vendors/aviator.md 8).
-fn deployment(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, Problem> {
+fn deployment(settings: &Settings, context: &Context) -> Result<Plan, Problem> {
+    let event = context.event;
     let (candidate, note) = candidate(settings, event)?;
     let api = Rc::new(Deployments::new(settings, event, &candidate)?);
-    let asked_at = time::parse(&event.time).unwrap_or(SystemTime::UNIX_EPOCH);
-    let step = if is_replay {
+    let made_at = time::parse(&event.time).unwrap_or(SystemTime::UNIX_EPOCH);
+    let asked_at = context.in_doubt_since.map_or(made_at, |since| since.min(made_at));
+    let step = if context.is_replay || context.is_in_doubt() {
         find_or_create(&api, asked_at)
     } else {
         create(&api, asked_at)
@@ -307,48 +311,6 @@ fn deployment(settings: &Settings, event: &Event, is_replay: bool) -> Result<Pla
     Ok(plan)
 }
 
-fn create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
-    let body = json!({ "release_candidate_version": *api.candidate });
-    let request = api.request(Method::Post, "").json(&body);
-    let api = Rc::clone(api);
-    Step::new("deployment", request, |reply, _| accept(reply))
-        .repeat(Repeat::Asking(&[], Rc::new(move || find_or_create(&api, asked_at))))
-}
-
-fn find_or_create(api: &Rc<Deployments>, asked_at: SystemTime) -> Step {
-    let again = Rc::clone(api);
-    api.read("was it created", move |all| {
-        let Some(all) = all else {
-            return Verdict::Unavailable(
-                "it may have been created, and Aviator does not tell; it was not sent again".to_owned(),
-            );
-        };
-        let is_ours = |one: &&Value| one["release_candidate_version"] == *again.candidate && is_fresh(one, asked_at);
-        match all.iter().find(is_ours) {
-            Some(one) => Verdict::Delivered(Delivered {
-                identifier: one.get("id").map(plain),
-                note: Some("found among the deployments: an earlier attempt had created it".to_owned()),
-                json: None,
-            }),
-            None => Verdict::Then(create(&again, asked_at)),
-        }
-    })
-}
-
-/// Whether a deployment can be the one that was asked for at `asked_at`.
-fn is_fresh(deployment: &Value, asked_at: SystemTime) -> bool {
-    match deployment["deploy_start_at"].as_str() {
-        // Aviator writes UTC; whether it always says so is not documented.
-        Some(start) => time::parse(start)
-            .or_else(|| humantime::parse_rfc3339_weak(start).ok())
-            .is_some_and(|start| start + CLOCKS_DIFFER_BY >= asked_at),
-        None => !deployment["status"]
-            .as_str()
-            .and_then(Status::from_word)
-            .is_some_and(Status::is_final),
-    }
-}
-
 /// Rolls back. A second call could roll back further, so only what was not sent is repeated (docs/vendors/aviator.md 8).
 fn rollback(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let environment = environment(settings, event)?;
@@ -356,15 +318,17 @@ fn rollback(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let request = Request::new(Method::Post, url)
         .bearer(&settings.token)
         .json(&json!({ "force": settings.force.0 }));
-    let step = Step::new("rollback", request, |reply, _| match reply.expect_object() {
-        Ok(deployment) => Verdict::Delivered(Delivered {
-            identifier: deployment.get("id").map(plain),
-            note: deployment
-                .get("release_candidate_version")
-                .map(|version| format!("back to {}", plain(version))),
-            json: None,
-        }),
-        Err(unexpected) => unexpected.into(),
+    let step = Step::new("rollback", request, |reply, _| {
+        match reply.expect("a deployment", is_deployment) {
+            Ok(deployment) => Verdict::Delivered(Delivered {
+                identifier: deployment.get("id").map(plain),
+                note: deployment
+                    .get("release_candidate_version")
+                    .map(|version| format!("back to {}", plain(version))),
+                json: None,
+            }),
+            Err(unexpected) => unexpected.into(),
+        }
     })
     .repeat(Repeat::Unprocessed(&[]));
     Ok(Plan::new(Some(environment), vec![step]))
@@ -378,11 +342,15 @@ fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
                 json: Some(deployments.clone()),
                 ..Delivered::default()
             }),
-            Ok(_) => Verdict::Rejected(format!("answered {} with JSON that is no list", reply.status)),
+            Ok(_) => Verdict::Undocumented(not_a_list(reply)),
             Err(unexpected) => unexpected.into(),
         }
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step.large()]))
+}
+
+fn not_a_list(reply: &Reply) -> String {
+    format!("answered {} with JSON that is no list", reply.status)
 }
 
 /// Reads one deployment: that tells whether token, project and environment are right.
@@ -391,57 +359,31 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
     let api = Deployments::new(settings, event, "")?;
     let request = api.request(Method::Get, &query([("page", "1"), ("per_page", "1")]));
     let step = Step::new("check", request, |reply, _| match reply.expect_json() {
+        Ok(body) if !body.is_array() => Verdict::Undocumented(not_a_list(reply)),
         Ok(_) => Verdict::noted("token, project and environment are accepted"),
         Err(unexpected) => unexpected.into(),
     });
     Ok(Plan::new(Some(environment(settings, event)?), vec![step]))
 }
 
-/// The deployments of one environment, and the candidate that they are asked about.
-struct Deployments {
-    token: Secret,
-    url: String,
-    candidate: Rc<str>,
-}
+/// The status of a success of calls 1 and 2, and of call 3 (docs/vendors/aviator.md 3).
+const CREATED: u16 = 201;
+const REPORTED: u16 = 200;
 
-impl Deployments {
-    fn new(settings: &Settings, event: &Event, candidate: &str) -> Result<Self, Problem> {
-        let environment = environment(settings, event)?;
-        Ok(Self {
-            token: settings.token.clone(),
-            url: format!("{}/deployments", environment_url(settings, &environment)),
-            candidate: candidate.into(),
-        })
-    }
-
-    fn request(&self, method: Method, query: &str) -> Request {
-        Request::new(method, format!("{}{query}", self.url)).bearer(&self.token)
-    }
-
-    /// Reads the deployments to decide what comes next; `None` where Aviator does not show them.
-    fn read(&self, name: &'static str, decide: impl Fn(Option<&Vec<Value>>) -> Verdict + 'static) -> Step {
-        Step::new(name, self.request(Method::Get, &page()), move |reply, _| {
-            match reply.status {
-                408 | 425 | 429 | 500.. => Verdict::ByStatus,
-                _ => decide(reply.json().and_then(Value::as_array).filter(|_| reply.is_success())),
-            }
-        })
-        .large()
-    }
-}
-
-fn page() -> String {
-    query([("page", "1"), ("per_page", PAGE)])
-}
-
-/// The bodies of successful replies are not documented, and may be empty (docs/vendors/aviator.md 3).
-fn accept(reply: &Reply) -> Verdict {
-    match reply.expect_empty_or_json() {
-        Ok(()) if reply.text_at("/error").is_some() => reply.contradictory().into(),
-        Ok(()) => Verdict::Delivered(Delivered {
-            identifier: reply.json().and_then(|body| body.get("id")).map(plain),
+/// The bodies of successful replies to calls 1 to 3 are not documented: nothing, or an object. So the documented status
+/// is all that tells them from another server's.
+fn accept(reply: &Reply, status: u16) -> Verdict {
+    if let Ok(body) = reply.expect_object()
+        && reply.status == status
+        && !body.contains_key("error")
+    {
+        return Verdict::Delivered(Delivered {
+            identifier: body.get("id").map(plain),
             ..Delivered::default()
-        }),
+        });
+    }
+    match reply.expect_nothing(status) {
+        Ok(()) => Verdict::delivered(),
         Err(unexpected) => unexpected.into(),
     }
 }
@@ -538,26 +480,5 @@ mod tests {
         for word in Status::WORDS {
             assert_eq!(Status::from_word(word).unwrap().word(), *word);
         }
-    }
-
-    #[test]
-    fn a_fresh_deployment_is_ours() {
-        let asked_at = time::parse("2025-03-01T10:00:00Z").unwrap();
-        assert!(is_fresh(
-            &json!({"status": "pending", "deploy_start_at": null}),
-            asked_at
-        ));
-        assert!(is_fresh(
-            &json!({"status": "success", "deploy_start_at": "2025-03-01T09:59:30.123Z"}),
-            asked_at
-        ));
-        assert!(!is_fresh(
-            &json!({"status": "in_progress", "deploy_start_at": "2025-03-01T09:00:00Z"}),
-            asked_at
-        ));
-        assert!(!is_fresh(
-            &json!({"status": "failure", "deploy_start_at": null}),
-            asked_at
-        ));
     }
 }

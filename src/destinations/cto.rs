@@ -1,8 +1,8 @@
 //! CTO.ai: deployment (and other) events for its Insights. Facts: docs/vendors/cto.md.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation};
+use super::{Context, Destination, HiddenJob, Operation, Repetition};
 use crate::{
     delivery::{
         plan::{Plan, Repeat, Step, Verdict},
@@ -42,7 +42,11 @@ variables! {
 pub const DESTINATION: Destination = Destination {
     name: "cto",
     title: "CTO.ai",
-    operations: &[Operation::once("event", "sends the event; every call counts as one more").tells_action()],
+    operations: &[
+        Operation::new("event", "sends the event; every call counts as one more")
+            .repeated(Repetition::Unasked)
+            .tells_action(),
+    ],
     variables: &[Settings::VARIABLES],
     credentials: &["CTOAI_EVENTS_API_TOKEN"],
     hidden_jobs: &[HiddenJob::new(
@@ -91,8 +95,7 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
         .bearer(&settings.token)
         .header("x-ops-mechanism", "gitlab-job")
         .json(&body);
-    let step = Step::new("event", request, |reply, _| match reply.expect_object() {
-        Ok(body) if body.contains_key("error") => reply.contradictory().into(),
+    let step = Step::new("event", request, |reply, _| match reply.expect(WRITTEN, is_written) {
         Ok(_) => Verdict::delivered(),
         Err(unexpected) => unexpected.into(),
     })
@@ -100,6 +103,14 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
     let mut plan = Plan::new(None, vec![step]);
     plan.attempts = Some(ATTEMPTS);
     Ok(plan)
+}
+
+/// The only reply to an event that is known; a foreign JSON is not success (docs/vendors/cto.md 4).
+const WRITTEN: &str = r#"{"message": "event written", "data": {}}"#;
+
+fn is_written(body: &Map<String, Value>) -> bool {
+    body.get("message").is_some_and(|message| message == "event written")
+        && body.get("data").is_some_and(Value::is_object)
 }
 
 /// What is absent is null, as in the vendor's own tested client (docs/vendors/cto.md 2).

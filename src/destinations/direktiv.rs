@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Context, Destination, HiddenJob, Operation};
+use super::{Context, Destination, HiddenJob, Operation, Repetition};
 use crate::{
     choice,
     delivery::plan::Plan,
@@ -89,16 +89,18 @@ pub const DESTINATION: Destination = Destination {
             "sync",
             "has the namespace's or directory's Git mirror pull its repository",
         ),
-        Operation::once(
+        Operation::new(
             "execute",
             "starts a workflow; sent at most once, since every call starts another",
         )
+        .repeated(Repetition::Unasked)
         .drastic()
         .tells_action_unless_set("DIREKTIV_INPUT"),
         Operation::new(
             "broadcast",
             "sends the event to the namespace's listeners, as a CloudEvent",
         )
+        .repeated(Repetition::Deduplicated)
         .tells_action(),
     ],
     variables: &[Settings::VARIABLES],

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Context, Destination, HiddenJob, Operation};
+use super::{Context, Destination, HiddenJob, Operation, Repetition};
 use crate::{
     choice,
     delivery::{
@@ -118,6 +118,7 @@ pub const DESTINATION: Destination = Destination {
         )
         .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::new("create", "creates the entity; one that exists is an error")
+            .repeated(Repetition::Asked)
             .tells_action_unless_set("PORT_PROPERTIES"),
         Operation::new(
             "replace",
@@ -132,16 +133,20 @@ pub const DESTINATION: Destination = Destination {
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete").drastic(),
-        Operation::once("run-create", "runs a self-service action").drastic(),
-        Operation::once(
+        Operation::new("run-create", "runs a self-service action")
+            .repeated(Repetition::Unasked)
+            .drastic(),
+        Operation::new(
             "run-update",
             "logs to an action's run, then updates its status, label, links and summary",
         )
+        .repeated(Repetition::Asked)
         .tells_action_unless_set("PORT_RUN_STATUS"),
-        Operation::once(
+        Operation::new(
             "run-log",
             "logs to an action's run, and ends it if PORT_RUN_STATUS is set",
-        ),
+        )
+        .repeated(Repetition::Asked),
     ],
     variables: &[Settings::VARIABLES, runs::Trigger::VARIABLES],
     credentials: &["PORT_CLIENT_ID", "PORT_CLIENT_SECRET"],
@@ -282,7 +287,7 @@ fn accepted(reply: &Reply) -> Result<&Map<String, Value>, Verdict> {
     let body = reply.expect_object()?;
     match body.get("ok") {
         Some(Value::Bool(true)) => Ok(body),
-        Some(Value::Bool(false)) => Err(Verdict::Rejected(format!(
+        Some(Value::Bool(false)) => Err(Verdict::Undocumented(format!(
             "answered {} with \"ok\": false: {}",
             reply.status,
             reply.complaint()
@@ -293,7 +298,7 @@ fn accepted(reply: &Reply) -> Result<&Map<String, Value>, Verdict> {
 
 /// The verdict on a success that lacks what the API documents.
 fn undocumented(reply: &Reply, what: &str) -> Verdict {
-    Verdict::Rejected(format!(
+    Verdict::Undocumented(format!(
         "answered {} without {what}, which this API never does: the address may lead somewhere else",
         reply.status
     ))
@@ -437,10 +442,10 @@ mod tests {
         let verdict = |status, body| in_words(&read(step, FIRST, status, body));
         assert_eq!(
             verdict(200, r#"{"ok":false,"error":"invalid_request","message":"no"}"#),
-            "rejected answered 200 with \"ok\": false: invalid_request: no"
+            "undocumented answered 200 with \"ok\": false: invalid_request: no"
         );
-        assert!(verdict(200, r#"{"entity":{}}"#).starts_with("rejected answered 200 without \"ok\": true"));
-        assert!(verdict(200, r#"{"ok":"true"}"#).starts_with("rejected answered 200 without \"ok\": true"));
+        assert!(verdict(200, r#"{"entity":{}}"#).starts_with("undocumented answered 200 without \"ok\": true"));
+        assert!(verdict(200, r#"{"ok":"true"}"#).starts_with("undocumented answered 200 without \"ok\": true"));
         assert!(verdict(200, "<html>").contains("an HTML page"));
         assert!(verdict(204, "").contains("no body"));
         assert!(verdict(200, "[]").contains("no object"));

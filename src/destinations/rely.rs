@@ -1,20 +1,23 @@
 //! Rely.io: entities of its software catalog, by the public API. Facts: docs/vendors/rely.md.
 
-use std::rc::Rc;
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, is_overtaken};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
-        reply::Reply,
+        reply::{Reply, Unexpected},
         request::{Method, Request, segment},
     },
     event::{Action, Event},
     problem::{Problem, Unmade},
     secret::Secret,
-    variables,
+    time, variables,
     variables::{BaseUrl, Group as _, Object, type_of},
 };
 
@@ -51,6 +54,7 @@ pub const DESTINATION: Destination = Destination {
         )
         .tells_action_unless_set("RELY_PROPERTIES"),
         Operation::new("create", "creates the entity; one that exists is an error")
+            .repeated(Repetition::Asked)
             .tells_action_unless_set("RELY_PROPERTIES"),
         Operation::new("replace", "replaces the entity: what is not given is gone")
             .tells_action_unless_set("RELY_PROPERTIES"),
@@ -92,9 +96,10 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
     check_blueprint(&settings.blueprint)?;
     let (id, ..) = id(&settings, context.event)?;
     let api = Api::new(&settings, &id, &Value::Null);
-    let read = Step::new("check", api.request(Method::Get, ""), |reply, _| match reply.status {
+    let request = api.request(Method::Get, "");
+    let read = Step::new("check", request, move |reply, _| match reply.status {
         404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
-        _ => match reply.expect_object() {
+        _ => match api.held(reply) {
             Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
             Err(unexpected) => unexpected.into(),
         },
@@ -108,23 +113,23 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
     let (id, given, variable) = id(&settings, context.event)?;
     if context.operation == "get" {
         let api = Api::new(&settings, &id, &Value::Null);
-        let read = Step::new("get", api.request(Method::Get, ""), |reply, _| {
-            match reply.expect_json() {
-                Ok(entity) => Verdict::Delivered(Delivered {
-                    json: Some(entity.clone()),
-                    ..Delivered::default()
-                }),
-                Err(unexpected) => unexpected.into(),
-            }
+        let request = api.request(Method::Get, "");
+        let read = Step::new("get", request, move |reply, _| match api.held(reply) {
+            Ok(_) => Verdict::Delivered(Delivered {
+                json: reply.json().cloned(),
+                ..Delivered::default()
+            }),
+            Err(unexpected) => unexpected.into(),
         });
         return Ok(Plan::new(Some(id), vec![read.large()]));
     }
     let entity = entity(&settings, &id, context.event)?;
     let api = Rc::new(Api::new(&settings, &id, &entity));
-    let mut plan = match context.operation {
-        "create" => Plan::new(None, vec![api.create(false)]),
-        "replace" => Plan::new(None, vec![step("replace", api.request(Method::Put, ""))]),
-        "patch" => Plan::new(None, vec![step("patch", api.request(Method::Put, PATCH))]),
+    let mut plan = match (context.operation, context.in_doubt_since) {
+        ("create", Some(since)) => Plan::new(None, vec![api.unless_created(since)]),
+        ("create", None) => Plan::new(None, vec![api.create(IfThere::Refused)]),
+        ("replace", _) => Plan::new(None, vec![api.step("replace", "")]),
+        ("patch", _) => Plan::new(None, vec![api.step("patch", PATCH)]),
         _ => Plan::new(None, vec![api.upsert()]).otherwise(
             "it answers 404, for then the entity has to be created",
             api.request(Method::Post, ""),
@@ -149,15 +154,31 @@ const PATCH: &str = "?patch=true";
 struct Api {
     token: Secret,
     entities: String,
+    id: String,
     entity: String,
     body: Value,
 }
+
+/// What it means that an entity is there which was to be created.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfThere {
+    /// Nobody said that it may be.
+    Refused,
+    /// Somebody has created it since it was missing: it is patched.
+    Patched,
+    /// An earlier attempt of ours has probably created it.
+    Ours,
+}
+
+/// What is said of an entity that an earlier attempt has created.
+const OURS: &str = "it exists: an earlier attempt got through, though its reply did not";
 
 impl Api {
     fn new(settings: &Settings, id: &str, body: &Value) -> Self {
         let entities = settings.url.join(&["/api/v1", "/api"], "/api/v1/entities");
         Self {
             token: settings.token.clone(),
+            id: id.to_owned(),
             entity: format!("{entities}/{}", segment(id)),
             entities,
             body: body.clone(),
@@ -184,41 +205,101 @@ impl Api {
             "upsert",
             self.request(Method::Put, PATCH),
             move |reply, _| match reply.status {
-                404 => Verdict::Then(api.create(true)),
-                _ => accept(reply),
+                404 => Verdict::Then(api.create(IfThere::Patched)),
+                _ => api.accept(reply),
             },
         )
+        .settles()
+    }
+
+    /// Reads the entity before it is created, after an attempt of which nobody knows the end. A second POST is not known to
+    /// be harmless, and a PUT would undo what was reported since (docs/vendors/rely.md 6).
+    fn unless_created(self: &Rc<Self>, since: SystemTime) -> Step {
+        let api = Rc::clone(self);
+        Step::new("was it created", self.request(Method::Get, ""), move |reply, _| {
+            match api.held(reply) {
+                Ok(entity) if is_older(entity, since) => {
+                    Verdict::Rejected("it exists, and did before an earlier attempt could have created it".to_owned())
+                }
+                Ok(_) => Verdict::noted(OURS),
+                // Only Rely's own 404 counts: a proxy's says nothing about the entity.
+                Err(_) if reply.status == 404 && reply.json().is_some() => Verdict::Then(api.create(IfThere::Ours)),
+                Err(Unexpected::Status) if matches!(reply.status, 408 | 425 | 429 | 500..) => Verdict::ByStatus,
+                Err(_) => Verdict::InDoubt(format!(
+                    "it may have been created, and Rely does not tell: it answered {} ({}). It was not sent again",
+                    reply.status,
+                    reply.complaint()
+                )),
+            }
+        })
+        .settles()
     }
 
     /// A POST is not known to be idempotent: after an ambiguous failure the entity is patched instead, which is right
     /// if the first one got through; if it did not, the 404 leads back here (docs/vendors/rely.md 6).
-    fn create(self: &Rc<Self>, may_exist: bool) -> Step {
+    fn create(self: &Rc<Self>, if_there: IfThere) -> Step {
         let api = Rc::clone(self);
         let again = Rc::clone(self);
-        Step::new("create", self.request(Method::Post, ""), move |reply, _| {
-            if may_exist && exists(reply) {
-                Verdict::Then(step("upsert after all", api.request(Method::Put, PATCH)))
-            } else {
-                accept(reply)
-            }
-        })
+        Step::new(
+            "create",
+            self.request(Method::Post, ""),
+            move |reply, _| match if_there {
+                IfThere::Patched if exists(reply) => Verdict::Then(api.step("upsert after all", PATCH)),
+                IfThere::Ours if exists(reply) => Verdict::noted(OURS),
+                _ => api.accept(reply),
+            },
+        )
         .repeat(Repeat::Asking(&[], Rc::new(move || again.upsert())))
+    }
+
+    /// A PUT, which repeats without harm.
+    fn step(self: &Rc<Self>, name: &'static str, query: &str) -> Step {
+        let api = Rc::clone(self);
+        Step::new(name, self.request(Method::Put, query), move |reply, _| {
+            api.accept(reply)
+        })
+    }
+
+    fn accept(&self, reply: &Reply) -> Verdict {
+        match self.held(reply) {
+            Ok(_) => Verdict::delivered(),
+            Err(unexpected) => unexpected.into(),
+        }
+    }
+
+    /// Any 2xx with the JSON of this very entity: what Rely documents of every reply to these calls, and what no other
+    /// server answers (docs/vendors/rely.md 3).
+    fn held<'r>(&self, reply: &'r Reply) -> Result<&'r Map<String, Value>, Unexpected> {
+        let what = format!("the entity {}", self.id);
+        reply.expect(&what, |body| body.get("id").is_some_and(|id| *id == self.id))
     }
 }
 
+/// Whether an entity was there before `since`; clocks differ.
+fn is_older(entity: &Map<String, Value>, since: SystemTime) -> bool {
+    let created = entity.get("createdAt").and_then(Value::as_str).and_then(time::parse);
+    created.is_some_and(|created| created + Duration::from_mins(1) < since)
+}
+
 /// Reads the entity before a late write: it must not undo what has been reported since.
-fn unless_overtaken(api: &Api, write: Step, event: &Event) -> Step {
+fn unless_overtaken(api: &Rc<Api>, write: Step, event: &Event) -> Step {
     let event = event.clone();
-    Step::new("is it newer", api.request(Method::Get, ""), move |reply, _| {
+    let request = api.request(Method::Get, "");
+    let api = Rc::clone(api);
+    Step::new("is it newer", request, move |reply, _| {
         if reply.status == 404 {
             return Verdict::Then(write.clone());
         }
-        let entity = match reply.expect_json() {
+        let entity = match api.held(reply) {
             Ok(entity) => entity,
             Err(unexpected) => return unexpected.into(),
         };
-        let is_finished = !entity["properties"]["closedAt"].is_null();
-        if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
+        let closed_at = entity
+            .get("properties")
+            .and_then(|properties| properties.get("closedAt"));
+        let is_finished = closed_at.is_some_and(|time| !time.is_null());
+        let updated_at = entity.get("updatedAt").and_then(Value::as_str);
+        if is_overtaken(&event, is_finished, updated_at) {
             Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
         } else {
             Verdict::Then(write.clone())
@@ -226,24 +307,9 @@ fn unless_overtaken(api: &Api, write: Step, event: &Event) -> Step {
     })
 }
 
-fn step(name: &'static str, request: Request) -> Step {
-    Step::new(name, request, |reply, _| accept(reply))
-}
-
-/// Any 2xx with the entity's JSON (docs/vendors/rely.md 3).
-fn accept(reply: &Reply) -> Verdict {
-    match reply.expect_object() {
-        Ok(body) if !body.contains_key("id") && (body.contains_key("detail") || body.contains_key("error")) => {
-            reply.contradictory().into()
-        }
-        Ok(_) => Verdict::delivered(),
-        Err(unexpected) => unexpected.into(),
-    }
-}
-
 /// The code of a POST of an existing entity is not documented: 409, or 400 or 422 that says so (docs/vendors/rely.md 3, 5).
 fn exists(reply: &Reply) -> bool {
-    reply.status == 409 || (matches!(reply.status, 400 | 422) && reply.complaint().to_lowercase().contains("exist"))
+    reply.status == 409 || (matches!(reply.status, 400 | 422) && reply.says_that_it_exists())
 }
 
 /// The entity's JSON, without a null in it.

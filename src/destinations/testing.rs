@@ -69,6 +69,7 @@ pub fn try_plan<'a>(
         event: &event,
         values: &values,
         is_replay: false,
+        in_doubt_since: None,
     })
 }
 
@@ -105,7 +106,10 @@ pub fn in_words(verdict: &Verdict) -> String {
             delivered.note.as_deref().unwrap_or("-")
         ),
         Verdict::Rejected(why) => format!("rejected {why}"),
+        Verdict::Undocumented(why) => format!("undocumented {why}"),
+        Verdict::Failed(why) => format!("failed {why}"),
         Verdict::Unavailable(why) => format!("unavailable {why}"),
+        Verdict::InDoubt(why) => format!("doubtful {why}"),
         Verdict::Skipped(why) => format!("skipped {why}"),
         Verdict::ByStatus => "by status".to_owned(),
         other => format!("{other:?}"),

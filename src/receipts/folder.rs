@@ -368,6 +368,25 @@ pub fn read_undelivered(path: &Path, allowance: &mut Allowance) -> Result<Undeli
     Undelivered::from_json(&allowance.read(path)?)
 }
 
+/// Writes into a file that what it holds may have counted meanwhile: it was kept for a failure of which nothing came, and
+/// was sent since without an answer that tells.
+///
+/// # Errors
+/// It can't be read or written.
+pub fn mark_in_doubt(path: &Path) -> io::Result<()> {
+    let text = files::read_text(path)?;
+    let mut json: Value = serde_json::from_str(&text)?;
+    let Some(members) = json.as_object_mut() else {
+        return Err(io::Error::other("it holds no object"));
+    };
+    // The older name for the same.
+    members.shift_remove("ambiguous");
+    members.insert("in_doubt".to_owned(), true.into());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    files::replace(folder, &name, &format!("{json:#}\n"))
+}
+
 /// The files that `paths` name: themselves, and the JSON files in folders, by name; and what is wrong with a path.
 pub fn undelivered_files(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<Problem>) {
     let mut found = Vec::new();

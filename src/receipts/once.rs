@@ -1,6 +1,8 @@
 //! Exactly once, for operations that add or trigger something: a job that is run again sends only what its earlier
 //! attempts did not deliver. They tell by their receipts, which are artifacts, and by how they ended.
 
+use std::time::SystemTime;
+
 use serde_json::json;
 
 use super::receipt::{Entry, Receipt};
@@ -29,7 +31,10 @@ impl Attempt {
     /// they have sent may be meant to be sent again, with other settings: that a call ended, its script knows.
     pub fn of_this_job(receipt: &Receipt) -> Option<Self> {
         let mut receipt = receipt.clone();
-        receipt.earlier.retain(|entry| entry.ambiguous);
+        // What was held back was not sent by them.
+        receipt
+            .earlier
+            .retain(|entry| entry.ambiguous && (entry.under_way || entry.attempts > 0));
         if receipt.earlier.is_empty() {
             return None;
         }
@@ -47,10 +52,19 @@ impl Attempt {
 pub enum Decision {
     /// It was not delivered, as far as can be known for certain.
     Send,
-    /// It can't be known; it is sent, and this is said.
-    SendUnsure(String),
+    /// It can't be known.
+    Doubt(Doubt),
     /// It was delivered, as this says.
     Skip(String),
+}
+
+/// That an earlier attempt may have delivered it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Which attempt, and why that can't be known.
+    pub why: String,
+    /// No attempt that may have delivered it began before this.
+    pub since: SystemTime,
 }
 
 /// Decides whether `event` still has to go to `target`. `on_error` is the policy under which the attempts ran too:
@@ -62,8 +76,8 @@ pub fn decide(
     on_error: OnError,
     redactor: &Redactor,
 ) -> Decision {
-    let mut unsure = Vec::new();
-    let mut lost = Vec::new();
+    let mut unsure: Vec<&Job> = Vec::new();
+    let mut lost: Vec<&Job> = Vec::new();
     for Attempt { job, receipt } in attempts {
         match receipt {
             Some(receipt) => {
@@ -77,11 +91,13 @@ pub fn decide(
                             job.id
                         ));
                     }
-                    if entry.ambiguous {
-                        lost.push(job.id.to_string());
+                    if entry.ambiguous || entry.in_doubt {
+                        lost.push(job);
                     }
                 }
             }
+            // What never began has sent nothing.
+            None if job.started_at.is_none() => {}
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
             // What the command line names is the same in every attempt; what variables name may have changed since.
             None if job.status == Status::Success
@@ -97,27 +113,51 @@ pub fn decide(
                         ));
                     }
                     Some(false) => {}
-                    None => unsure.push(job.id.to_string()),
+                    None => unsure.push(job),
                 }
             }
-            None => unsure.push(job.id.to_string()),
+            None => unsure.push(job),
         }
     }
     if !lost.is_empty() {
-        return Decision::SendUnsure(format!(
-            "an earlier attempt (job {}) sent it and saw no answer, so it can't be known whether it was processed: it is \
-             sent again",
-            lost.join(", ")
-        ));
+        let why = format!(
+            "an earlier attempt (job {}) sent it and saw no answer that tells, so it can't be known whether it was processed",
+            ids(&lost)
+        );
+        lost.extend(unsure);
+        return Decision::Doubt(Doubt {
+            why,
+            since: since(&lost),
+        });
     }
     if unsure.is_empty() {
         return Decision::Send;
     }
-    Decision::SendUnsure(format!(
-        "an earlier attempt (job {}) left no receipt, so it can't be known whether it sent this already: it is sent. \
-         With NOTIFY_OUTPUT_DIR kept as an artifact it would be known",
-        unsure.join(", ")
-    ))
+    Decision::Doubt(Doubt {
+        why: format!(
+            "an earlier attempt (job {}) left no receipt, so it can't be known whether it sent this already (with \
+             NOTIFY_OUTPUT_DIR kept as an artifact it would be known)",
+            ids(&unsure)
+        ),
+        since: since(&unsure),
+    })
+}
+
+fn ids(jobs: &[&Job]) -> String {
+    let mut ids: Vec<u64> = jobs.iter().map(|job| job.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+    ids.join(", ")
+}
+
+/// When the first of these began; where that is not known, everything there ever was may be of them.
+fn since(jobs: &[&Job]) -> SystemTime {
+    let started = jobs.iter().map(|job| time::parse(job.started_at.as_deref()?));
+    let first = started.collect::<Option<Vec<SystemTime>>>();
+    first
+        .and_then(|all| all.into_iter().min())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The variables of which earlier attempts left nothing to do, although the rest failed.
@@ -263,7 +303,7 @@ mod tests {
         before.destinations[0].ambiguous = true;
         before.destinations[0].under_way = true;
         let doubted = [attempt(&before).unwrap()];
-        assert!(matches!(decision(&doubted, &event), Decision::SendUnsure(why) if why.contains("job 991")));
+        assert!(matches!(decision(&doubted, &event), Decision::Doubt(doubt) if doubt.why.contains("job 991")));
         before.destinations[0].class = Class::Sent;
         before.destinations[0].ambiguous = false;
         assert!(attempt(&before).is_none(), "a second one may be meant");
@@ -324,6 +364,43 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_sent_stays_in_doubt_until_it_is_known() {
+        let doubtful = |key: &str| {
+            let mut receipt = receipt("unavailable", "success");
+            match key {
+                "ambiguous" => receipt.destinations[0].ambiguous = true,
+                _ => receipt.destinations[0].in_doubt = true,
+            }
+            receipt
+        };
+        let event = event("success", GIVEN, None);
+        for key in ["ambiguous", "in_doubt"] {
+            let attempts = [
+                attempt(3, "failed", Some(receipt("rejected", "success"))),
+                attempt(2, "failed", Some(doubtful(key))),
+                attempt(1, "failed", Some(receipt("unavailable", "success"))),
+            ];
+            match decision(&attempts, &event) {
+                Decision::Doubt(doubt) => {
+                    assert!(doubt.why.contains("(job 2)"), "{}", doubt.why);
+                    assert_eq!(Some(doubt.since), time::parse("2025-03-01T10:05:00Z"));
+                }
+                other => panic!("{other:?}"),
+            }
+            let mut sent = attempts.to_vec();
+            sent.push(attempt(4, "success", Some(receipt("sent", "success"))));
+            assert!(matches!(decision(&sent, &event), Decision::Skip(why) if why.contains("job 4")));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_never_began_has_sent_nothing() {
+        let mut never = attempt(1, "canceled", None);
+        never.job.started_at = None;
+        assert_eq!(decision(&[never], &event("success", GIVEN, None)), Decision::Send);
+    }
+
+    #[test]
     fn a_second_run_of_the_deploy_job_is_another_run() {
         let first = event("failure", FOUND, None);
         let mut second = event("failure", FOUND, None);
@@ -354,21 +431,21 @@ mod tests {
         let since = event("success", FOUND, Some("2025-03-01T10:09:00Z"));
         assert_eq!(decision(&ended, &since), Decision::Send, "the deploy job was run again");
         let unfinished = event("progressing", FOUND, None);
-        assert!(matches!(decision(&ended, &unfinished), Decision::SendUnsure(_)));
+        assert!(matches!(decision(&ended, &unfinished), Decision::Doubt(_)));
     }
 
     #[test]
     fn without_receipts_a_bad_end_tells_nothing() {
         let failed = [attempt(1, "failed", None)];
         assert!(
-            matches!(decision(&failed, &event("success", GIVEN, None)), Decision::SendUnsure(why) if why.contains("job 1"))
+            matches!(decision(&failed, &event("success", GIVEN, None)), Decision::Doubt(doubt) if doubt.why.contains("job 1"))
         );
         let ended = [attempt(1, "success", None)];
         let target = Target::parse("cto", true).unwrap();
         let event = event("success", GIVEN, None);
         assert!(matches!(
             decide(&ended, &target, &event, OnError::Ignore, &Redactor::default()),
-            Decision::SendUnsure(_)
+            Decision::Doubt(_)
         ));
     }
 }

@@ -71,7 +71,7 @@ pub struct Receipt {
 
 /// How one delivery ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "they are named as the file's keys are")]
+#[expect(clippy::struct_excessive_bools, reason = "they are the file's keys, each of its own")]
 pub struct Entry {
     /// The service.
     pub destination: String,
@@ -101,6 +101,9 @@ pub struct Entry {
     /// Whether it was being sent when this was written. If it still says so, the run was killed meanwhile.
     #[serde(default)]
     pub under_way: bool,
+    /// Whether it may have counted, by this attempt or by one before, and so was not sent again.
+    #[serde(default)]
+    pub in_doubt: bool,
     /// Attempts at the request that decided.
     #[serde(default)]
     pub attempts: u32,
@@ -166,6 +169,7 @@ impl Entry {
             accepted: result.is_accepted,
             ambiguous: result.is_ambiguous,
             under_way: false,
+            in_doubt: result.is_in_doubt(target.operation.counts()),
             attempts: result.attempts,
             milliseconds: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
             request_id: result.request_id.clone(),

@@ -193,7 +193,7 @@ pub fn mark(subject: &Subject, plan: &Plan, has_begun: bool) -> DeliveryResult {
         "the program was ended before it was sent"
     };
     DeliveryResult {
-        is_ambiguous: has_begun && !subject.target.operation.is_read,
+        is_ambiguous: plan.in_doubt || (has_begun && !subject.target.operation.is_read),
         completed: plan.completed.clone(),
         found: plan.found.clone(),
         ..DeliveryResult::unsent(Class::Unavailable, why, plan.identifier.clone())

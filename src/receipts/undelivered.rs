@@ -47,8 +47,8 @@ struct Form {
     #[serde(default)]
     named: bool,
     why: String,
-    #[serde(default)]
-    ambiguous: bool,
+    #[serde(default, alias = "ambiguous")]
+    in_doubt: bool,
     #[serde(flatten)]
     origin: Origin,
     #[serde(default)]
@@ -117,7 +117,7 @@ impl Undelivered {
             optional: self.target.is_optional,
             named: self.target.is_named,
             why: self.why.clone(),
-            ambiguous: self.is_ambiguous,
+            in_doubt: self.is_doubtful(),
             origin: self.origin.clone(),
             settings: self.settings.clone(),
             unreadable: self.unreadable.clone(),
@@ -152,7 +152,7 @@ impl Undelivered {
             settings: form.settings,
             unreadable: form.unreadable,
             why: form.why,
-            is_ambiguous: form.ambiguous,
+            is_ambiguous: form.in_doubt,
             origin: form.origin,
         })
     }
@@ -179,7 +179,7 @@ impl Undelivered {
 
     /// Whether sending it could do twice what must be done once.
     pub fn is_doubtful(&self) -> bool {
-        self.is_ambiguous && self.target.operation.is_once
+        self.is_ambiguous && self.target.operation.counts()
     }
 }
 

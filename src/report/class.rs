@@ -38,7 +38,7 @@ classes! {
     Sent = "sent", 0;
     /// There was nothing to send: filtered, already sent, or nothing to say in the vendor's vocabulary.
     Skipped = "skipped", 0;
-    /// The service could not be reached, or answered 408, 425, 429 or 5xx, to the last attempt.
+    /// The service could not be reached, or answered 408, 425, 429 or 5xx, to the last attempt; or an earlier attempt may have counted, and nobody can tell.
     Unavailable = "unavailable", 75;
     /// The service refused it, with its own message, or answered with something that it does not document.
     Rejected = "rejected", 76;

@@ -281,10 +281,14 @@ fn a_success_that_does_not_look_like_one_is_none() {
 #[test]
 fn a_long_reply_is_read_where_one_is_asked_for_and_nowhere_else() {
     let sandbox = Sandbox::start();
-    sandbox.fail(Service::Rely, 2, Fault::Oversize(2 << 20));
+    let long = format!(
+        r#"{{"id":"acme-shop-8812-production","description":"{}"}}"#,
+        "x".repeat(2 << 20)
+    );
+    sandbox.fail(Service::Rely, 2, reply(200, &[], &long));
     let ran = prepared(&sandbox, &["rely:get"]).run().exits(0);
     assert!(
-        ran.json()["padding"]
+        ran.json()["description"]
             .as_str()
             .is_some_and(|text| text.len() > 2_000_000)
     );

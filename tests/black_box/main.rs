@@ -11,6 +11,7 @@ mod bad_input;
 mod changes;
 mod check;
 mod classes;
+mod doubt;
 mod dry_run;
 mod files;
 mod golden;

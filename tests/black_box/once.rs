@@ -122,6 +122,13 @@ fn once_operations() -> Vec<Operation> {
     let production = ("EVENT_ENVIRONMENT", "production");
     vec![
         (&["cto"], vec![], nothing),
+        (&["rely:create"], vec![], nothing),
+        (&["port:create"], vec![], nothing),
+        (
+            &["aviator:release"],
+            vec![("AVIATOR_RELEASE_CANDIDATE", "2.0.0-rc1")],
+            nothing,
+        ),
         (&["aviator:deployment"], vec![candidate, production], release),
         (&["aviator:rollback"], vec![production], release),
         (
@@ -327,10 +334,15 @@ fn without_receipts_a_bad_end_tells_nothing_and_that_is_said() {
         job.keeps_receipts = keeps_receipts;
         job.sandbox.fail(Service::Rely, 1, Fault::status(403));
         job.attempt().exits(76).says("1 sent, 1 rejected");
-        let ran = job.attempt().exits(0);
-        let text = "(job 991) left no receipt, so it can't be known whether it sent this already: it is sent. With \
-                    NOTIFY_OUTPUT_DIR kept as an artifact it would be known";
+        let ran = job.attempt().exits(75).says_of("cto", "unavailable");
+        let text = "(job 991) left no receipt, so it can't be known whether it sent this already (with NOTIFY_OUTPUT_DIR \
+                    kept as an artifact it would be known)";
         assert!(ran.stderr.contains(text), "{case}: {}", ran.stderr);
+        assert_eq!(cto_actions(&job.sandbox).len(), 1, "{case}");
+        job.set("NOTIFY_ON_DOUBT", "send");
+        job.attempt()
+            .exits(0)
+            .says_of("cto", "it is sent, as NOTIFY_ON_DOUBT=send says");
         assert_eq!(cto_actions(&job.sandbox).len(), 2, "{case}");
     }
 }
@@ -342,19 +354,47 @@ fn without_receipts_something_that_has_no_end_yet_is_not_known_to_be_the_same() 
         .var("NOTIFY_JOB", "deploy");
     job.others = jobs("deploy running");
     job.attempt().exits(0);
-    job.attempt().exits(0).says("left no receipt, so it can't be known");
+    job.attempt().exits(75).says("left no receipt, so it can't be known");
+    assert_eq!(cto_actions(&job.sandbox).len(), 1);
 }
 
 #[test]
-fn what_may_have_arrived_is_said_to_be_sent_again() {
+fn what_may_have_arrived_is_sent_again_only_where_somebody_says_so() {
     let mut job = Notify::new("ambiguous", &["cto"]).var("EVENT_ACTION", "success");
     job.sandbox.fail(Service::Cto, 1, Fault::ProcessThenReset);
     job.attempt().exits(75).says("It may have been processed all the same");
+    // The doubt is handed on from attempt to attempt, in receipts and in what is kept.
+    for number in 1..3 {
+        job.attempt()
+            .exits(75)
+            .says("sent it and saw no answer that tells, so it can't be known whether it was processed")
+            .says("In doubt: look at CTO.ai whether it counted")
+            .says("kept for `notify-event replay`");
+        let entry = &job.attempts[number]["artifacts"]["receipts/receipt.json"]["destinations"][0];
+        assert_eq!(
+            (&entry["class"], &entry["in_doubt"], &entry["attempts"]),
+            (&json!("unavailable"), &json!(true), &json!(0))
+        );
+    }
+    assert_eq!(cto_actions(&job.sandbox).len(), 1);
+    job.set("NOTIFY_ON_DOUBT", "send");
     job.attempt()
         .exits(0)
-        .says("(job 991) sent it and saw no answer, so it can't be known whether it was processed: it is sent again");
-    job.attempt().exits(0).says("job 992, an earlier attempt, has sent it");
+        .says_of("cto", "it is sent, as NOTIFY_ON_DOUBT=send says");
+    job.attempt().exits(0).says("job 994, an earlier attempt, has sent it");
     assert_eq!(cto_actions(&job.sandbox).len(), 2);
+}
+
+#[test]
+fn what_is_left_out_is_left_out_whatever_is_in_doubt() {
+    let mut job = Notify::new("doubt-only", &["cto"]).var("EVENT_ACTION", "success");
+    job.sandbox.fail(Service::Cto, 1, Fault::ProcessThenReset);
+    job.attempt().exits(75);
+    job.set("NOTIFY_ONLY", "failure");
+    job.attempt().exits(0).says("NOTIFY_ONLY=failure leaves success out");
+    job.set("NOTIFY_ONLY", "");
+    job.set("CTOAI_TEAM_ID", "");
+    job.attempt().exits(78).says("CTOAI_TEAM_ID is not set");
 }
 
 #[test]
@@ -383,8 +423,8 @@ fn a_receipt_that_is_none_counts_as_none() {
         job.sandbox.fail(Service::Cto, 1, Fault::status(403));
         job.attempt().exits(76);
         job.attempts[0]["artifacts"]["receipts/receipt.json"] = content;
-        job.attempt().exits(0).says("1 sent");
-        assert_eq!(cto_actions(&job.sandbox), ["success"]);
+        job.attempt().exits(75).says("(job 991) left no receipt");
+        assert!(cto_actions(&job.sandbox).is_empty());
     }
 }
 
@@ -413,15 +453,15 @@ fn an_optional_destination_says_nothing_by_the_jobs_good_end() {
         job.sandbox.fail(Service::Cto, 1, Fault::status(403));
         job.attempt().exits(0).says("1 sent, 1 rejected");
         let ran = job.attempt().exits(0);
-        assert_eq!(cto_actions(&job.sandbox), ["success"], "what failed is sent");
         let runs = job.sandbox.state(Service::Port)["runs"]
             .as_object()
             .map(serde_json::Map::len);
+        assert_eq!(runs, Some(1), "what was sent is not sent again");
         if keeps_receipts {
-            assert_eq!(runs, Some(1));
+            assert_eq!(cto_actions(&job.sandbox), ["success"], "what failed is sent");
         } else {
-            ran.says("it can't be known");
-            assert_eq!(runs, Some(2), "it is said that it can't be known, and sent");
+            ran.says("it can't be known").says("2 unavailable");
+            assert!(cto_actions(&job.sandbox).is_empty(), "nor what may have been sent");
         }
     }
 }
@@ -435,12 +475,13 @@ fn a_policy_that_ignores_failures_says_nothing_by_the_jobs_good_end() {
         job.keeps_receipts = keeps_receipts;
         job.sandbox.fail(Service::Cto, 1, Fault::status(403));
         job.attempt().exits(0).says("1 rejected");
-        let ran = job.attempt().exits(0).says("1 sent");
+        let ran = job.attempt().exits(0);
         if keeps_receipts {
+            ran.says("1 sent");
             let ran = job.attempt().exits(0);
             ran.says("job 992, an earlier attempt, has sent it");
         } else {
-            ran.says("it can't be known");
+            ran.says("it can't be known").says("1 unavailable");
         }
     }
 }
@@ -540,7 +581,7 @@ fn receipts_are_looked_for_where_artifacts_have_them() {
             )
             .within(&folder)
             .run()
-            .exits(0);
+            .says("(job 900) left no receipt");
         let asked: Vec<String> = sandbox
             .requests_to(Service::GitLab)
             .iter()

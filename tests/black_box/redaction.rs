@@ -213,7 +213,7 @@ fn what_is_read_is_written_without_credentials_and_stays_json() {
     // A credential of digits alone comes back as a number, and one as the name of a field.
     let digits = "9876543210123";
     for (operation, service, wrap) in [
-        ("rely:get", Service::Rely, json!({"id": "x"})),
+        ("rely:get", Service::Rely, json!({"id": "acme-shop-8812-production"})),
         ("port:get", Service::Port, json!({"ok": true, "entity": {}})),
         ("port:search", Service::Port, json!({"ok": true, "entities": []})),
     ] {

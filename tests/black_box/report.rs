@@ -301,7 +301,7 @@ fn standard_output_is_empty_for_everything_that_is_not_read() {
 #[test]
 fn numbers_that_are_read_stay_as_they_were_sent() {
     let sandbox = ready();
-    let body = r#"{"id":"x","number":1.50,"big":123456789012345678901234567890}"#;
+    let body = r#"{"id":"acme-shop-8812-production","number":1.50,"big":123456789012345678901234567890}"#;
     sandbox.fail(Service::Rely, 1, reply(200, &[], body));
     let ran = prepared(&sandbox, &["rely:get"]).run().exits(0);
     assert_eq!(ran.stdout.trim_end(), body);

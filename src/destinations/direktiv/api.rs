@@ -288,11 +288,20 @@ pub fn is_hidden_outage(version: Version, reply: &Reply) -> bool {
         "connection error",
         "error while dialing",
         "transport is closing",
+        "context canceled",
         "i/o timeout",
         "try again",
     ];
     let message = reply.text_at("/message").unwrap_or_default().to_lowercase();
     version == Version::V1 && reply.status == 400 && SIGNS.iter().any(|sign| message.contains(sign))
+}
+
+/// Whether a hidden outage is one of which nothing came: no connection was made to what would have acted.
+pub fn is_unconnected(reply: &Reply) -> bool {
+    let message = reply.text_at("/message").unwrap_or_default().to_lowercase();
+    ["connection refused", "error while dialing"]
+        .iter()
+        .any(|sign| message.contains(sign))
 }
 
 /// The same step once more after a hidden outage.
@@ -328,7 +337,7 @@ pub fn identifier(reply: &Reply, pointer: &str) -> Result<String, Verdict> {
     reply.expect_object()?;
     match reply.text_at(pointer) {
         Some(id) if !id.is_empty() => Ok(id.to_owned()),
-        _ => Err(Verdict::Rejected(format!(
+        _ => Err(Verdict::Undocumented(format!(
             "answered {} without an identifier ({pointer}), which this API always gives: the address may lead somewhere \
              else",
             reply.status

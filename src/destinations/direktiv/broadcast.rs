@@ -19,8 +19,17 @@ use crate::{
     problem::Unmade,
 };
 
-/// What a namespace says to an id that it has (docs/vendors/direktiv.md 6).
-const DUPLICATE: &str = "error appending cloudevent to history";
+/// Whether a namespace says that it has this id: the newer API in these words, the older one by 409
+/// (docs/vendors/direktiv.md 6).
+fn is_duplicate(version: Version, reply: &Reply) -> bool {
+    match version {
+        Version::V1 => reply.status == 409,
+        Version::V2 => {
+            let body = reply.body.to_lowercase();
+            reply.status == 400 && body.contains("error appending cloudevent to history")
+        }
+    }
+}
 
 /// The plan of a broadcast.
 ///
@@ -117,7 +126,7 @@ impl Broadcast {
         if let Some(verdict) = self.api.detour(version, reply, |other| self.start(other)) {
             return verdict;
         }
-        if reply.status == 400 && reply.body.to_lowercase().contains(DUPLICATE) {
+        if is_duplicate(version, reply) {
             return if sent.ambiguous {
                 Verdict::Delivered(Delivered {
                     note: Some("the attempt before got through after all".to_owned()),
@@ -130,7 +139,7 @@ impl Broadcast {
         if api::is_hidden_outage(version, reply) {
             return api::again(sent.attempts, self.start(version), reply);
         }
-        match reply.expect_empty_or_json() {
+        match reply.expect_nothing(200) {
             Ok(()) => Verdict::delivered(),
             Err(unexpected) => unexpected.into(),
         }

@@ -97,10 +97,15 @@ impl Execute {
             return verdict;
         }
         if api::is_hidden_outage(version, reply) {
-            return Verdict::Unavailable(format!("answered 400 ({})", reply.complaint()));
+            let said = format!("answered 400 ({})", reply.complaint());
+            return if api::is_unconnected(reply) {
+                Verdict::Unavailable(said)
+            } else {
+                Verdict::InDoubt(format!("{said}. {UNSURE}"))
+            };
         }
-        if let Some(why) = refusal(reply) {
-            return Verdict::Rejected(why);
+        if let Some(verdict) = refusal(version, reply) {
+            return verdict;
         }
         match version {
             Version::V1 if self.wait => returned(reply),
@@ -206,23 +211,26 @@ fn returned(reply: &Reply) -> Verdict {
     }
 }
 
-/// Why the workflow did not start, or failed while it was waited for: a 500 with the reason, which may be as plain as a
-/// wrong path, and which sending again would not mend (docs/vendors/direktiv.md 5). The newer API's `internal` hides a failure
-/// of the server instead, and a 5xx without the API's JSON is some proxy's.
-fn refusal(reply: &Reply) -> Option<String> {
+/// What is said where it is not sent again.
+const UNSURE: &str = "It may have been processed all the same, so it was not sent again";
+
+/// The verdict on a workflow that did not start, or that failed while it was waited for: a 500 with the reason, which may
+/// be as plain as a wrong path, and which sending again would not mend (docs/vendors/direktiv.md 5). The newer API's
+/// `internal` hides a failure of the server instead, and a 5xx without the API's JSON is some proxy's. The older API's 500
+/// is any error that has no gRPC code of its own: nothing says that the workflow was not started before it.
+fn refusal(version: Version, reply: &Reply) -> Option<Verdict> {
     if let Some(code) = reply
         .header("direktiv-instance-error-code")
         .filter(|code| !code.is_empty())
     {
         let message = reply.header("direktiv-instance-error-message").unwrap_or_default();
         let text = truncate(&format!("{code}: {message}"), 300);
-        return Some(format!("the workflow failed: {text}"));
+        return Some(Verdict::Failed(format!("the workflow failed: {text}")));
     }
-    let is_reason = match reply.text_at("/error/code") {
-        Some(code) => code != "internal",
-        None => reply.text_at("/message").is_some(),
-    };
-    (reply.status == 500 && is_reason).then(|| format!("the workflow could not be run: {}", reply.complaint()))
+    let is_reason = version == Version::V2
+        && reply.status == 500
+        && reply.text_at("/error/code").is_some_and(|code| code != "internal");
+    is_reason.then(|| Verdict::Rejected(format!("the workflow could not be run: {}", reply.complaint())))
 }
 
 /// The output in the reply: `data.output`, in base64 up to v0.10 and as it is after it; left out where there is none.

@@ -111,7 +111,7 @@ impl Sync {
         }
         // The older API names no id (docs/vendors/direktiv.md 3).
         let id = match version {
-            Version::V1 => reply.expect_empty_or_json().map(|()| None).map_err(Verdict::from),
+            Version::V1 => reply.expect_nothing(200).map(|()| None).map_err(Verdict::from),
             Version::V2 => api::identifier(reply, "/data/id").map(Some),
         };
         match id {

@@ -430,13 +430,21 @@ fn a_success_has_to_be_the_apis() {
     ] {
         let course = course(&plan, &[(200, body)]);
         assert!(
-            course.end.starts_with("rejected: ") && course.end.contains(says),
+            course.end.starts_with("undocumented: ") && course.end.contains(says),
             "{}",
             course.end
         );
     }
     let older = planned("sync", &[("DIREKTIV_API", "v1")]);
-    assert!(course(&older, &[(200, "<html>")]).end.contains("an HTML page"));
+    for (status, body, says) in [
+        (200, "<html>", "an HTML page"),
+        (200, r#"{"code":500,"message":"boom"}"#, "but says: boom"),
+        (200, "{}", "with JSON"),
+        (204, "", "no body, and not 200"),
+    ] {
+        let end = course(&older, &[(status, body)]).end;
+        assert!(end.starts_with("undocumented: ") && end.contains(says), "{end}");
+    }
 }
 
 #[test]
@@ -766,7 +774,7 @@ fn a_failure_to_start_is_told_and_not_repeated() {
         ),
         (
             vec![NO_V2, (500, r#"{"code":500,"message":"boom"}"#)],
-            "rejected: the workflow could not be run: boom",
+            "by status: 500 boom",
         ),
         (
             vec![NO_V2, (406, r#"{"code":406,"message":"invalid input"}"#)],
@@ -774,11 +782,16 @@ fn a_failure_to_start_is_told_and_not_repeated() {
         ),
         (
             vec![NO_V2, (400, r#"{"code":400,"message":"context deadline exceeded"}"#)],
-            "unavailable: answered 400 (context deadline exceeded)",
+            "doubtful: answered 400 (context deadline exceeded). It may have been processed all the same, so it was not \
+             sent again",
+        ),
+        (
+            vec![NO_V2, (400, r#"{"code":400,"message":"dial tcp: connection refused"}"#)],
+            "unavailable: answered 400 (dial tcp: connection refused)",
         ),
         (
             vec![(200, "<html>")],
-            "rejected: answered 200 with an HTML page, which this API never does: the address may lead somewhere else",
+            "undocumented: answered 200 with an HTML page, which this API never does: the address may lead somewhere else",
         ),
     ] {
         assert_eq!(course(&plan, &replies).end, end);
@@ -878,7 +891,7 @@ fn the_older_api_waits_by_itself() {
     assert_eq!((done.identifier, done.json), (None, Some(json!({"a": 1}))));
     assert_eq!(course(&plan, &[(200, "")]).delivered.unwrap(), Delivered::default());
     let failed = course(&plan, &[(500, r#"{"code":500,"message":"state failed"}"#)]);
-    assert_eq!(failed.end, "rejected: the workflow could not be run: state failed");
+    assert_eq!(failed.end, "by status: 500 state failed");
     let headers = vec![
         ("direktiv-instance-error-code".to_owned(), "my.error".to_owned()),
         ("direktiv-instance-error-message".to_owned(), "too late".to_owned()),
@@ -887,7 +900,7 @@ fn the_older_api_waits_by_itself() {
         &crate::delivery::reply::Reply::new(500, headers, "{}".to_owned()),
         Sent::default(),
     ) {
-        Verdict::Rejected(why) => assert_eq!(why, "the workflow failed: my.error: too late"),
+        Verdict::Failed(why) => assert_eq!(why, "the workflow failed: my.error: too late"),
         other => panic!("{other:?}"),
     }
 }
@@ -982,8 +995,16 @@ fn what_a_namespace_says_to_a_broadcast() {
             "delivered",
         ),
         (
+            vec![NO_V2, (409, r#"{"code":409,"message":"resource already exists"}"#)],
+            "skipped: the namespace already received the event acme-shop-8812-success",
+        ),
+        (
             vec![(200, "<html>")],
-            "rejected: answered 200 with an HTML page, which this API never does: the address may lead somewhere else",
+            "undocumented: answered 200 with an HTML page, which this API never does: the address may lead somewhere else",
+        ),
+        (
+            vec![(200, r#"{"error":{"code":"internal","message":"no"}}"#)],
+            "undocumented: answered 200, but says: internal: no",
         ),
     ] {
         assert_eq!(course(&plan, &replies).end, end);

@@ -67,10 +67,12 @@ pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
     let request = job
         .api
         .send(method, &format!("{place}{}", query(pairs)), &body, "PORT_PROPERTIES")?;
+    let is_in_doubt = job.context.is_in_doubt();
     let step = match operation {
         "create" => Step::new("create", request, move |reply, sent| {
             // An attempt of our own whose reply was lost may have created it (docs/vendors/port.md 6).
-            if sent.ambiguous && !is_validation && reply.status == 409 && error(reply) == Some("identifier_taken") {
+            let is_taken = reply.status == 409 && error(reply) == Some("identifier_taken");
+            if (sent.ambiguous || is_in_doubt) && !is_validation && is_taken {
                 return Verdict::Delivered(Delivered {
                     note: Some("it exists: an earlier attempt got through, though its reply did not".to_owned()),
                     ..Delivered::default()

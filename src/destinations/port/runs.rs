@@ -1,16 +1,22 @@
 //! Runs of self-service actions: created, updated, logged to (docs/vendors/port.md 3).
 
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
 use serde_json::{Map, Value, json};
 
-use super::{Job, RunStatus, accepted, check_segment, entities::check_identifier, error};
+use super::{Api, Job, RunStatus, accepted, check_segment, entities::check_identifier, error, shown};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
-        request::{Method, segment},
+        reply::Reply,
+        request::{Method, query, segment},
     },
     event::Action,
     problem::{Problem, Unmade},
-    variables,
+    time, variables,
     variables::{Foreign, JsonOrText, Object, parse_json, type_of},
 };
 
@@ -24,6 +30,13 @@ variables! {
 
 /// Where Port's guides put the run's id, in the order in which it is looked for (docs/vendors/port.md 3).
 const RUN_ID: &[&str] = &["/port_context/runId", "/context/runId", "/runId"];
+
+/// How many entries of a log are asked for at a time, and how many times: a log that is longer is not read to its end.
+const LOGS: &str = "100";
+const PAGES: u32 = 100;
+
+/// An entry that is this much older than the attempt may still be of it: clocks differ.
+const CLOCKS_DIFFER_BY: Duration = Duration::from_mins(1);
 
 /// `run-create`. It is not idempotent, so it is sent again only if Port can't have seen it (docs/vendors/port.md 6).
 pub(super) fn create(job: &Job) -> Result<Plan, Problem> {
@@ -102,7 +115,7 @@ pub(super) fn update(job: &Job) -> Result<Plan, Unmade> {
     let mut steps = Vec::new();
     if let Some(message) = &settings.run_log {
         // What was logged is not logged again when the rest is delivered later.
-        steps.push(log_step(job, &id, &json!({ "message": message }))?.completes("PORT_RUN_LOG"));
+        steps.push(log_step(job, &id, message, &json!({ "message": message }))?.completes("PORT_RUN_LOG"));
     }
     let mut notes = Vec::new();
     if let (None, Err(why)) = (settings.run_status, &event.action) {
@@ -114,26 +127,18 @@ pub(super) fn update(job: &Job) -> Result<Plan, Unmade> {
             .api
             .send(Method::Patch, &path, &Value::Object(changes), "PORT_RUN_SUMMARY")?;
         let is_end = status.is_some();
-        let is_replay = job.context.is_replay;
+        let (is_replay, is_in_doubt) = (job.context.is_replay, job.context.is_in_doubt());
+        let end = ask_how_it_ended(job, &path, status);
         steps.push(Step::new("update run", request, move |reply, sent| {
             // Port takes no update of a run that has ended: here, by an attempt of our own whose reply was lost
-            // (docs/vendors/port.md 6). The code is not certain; that of a run which Port ends by itself is another.
-            let is_exhausted = match error(reply) {
-                Some("run_synchronized_error") => false,
-                Some("run_exhausted") => matches!(reply.status, 400 | 422),
-                _ => reply.status == 422,
-            };
+            // (docs/vendors/port.md 6).
+            let is_exhausted = is_exhausted(reply);
             match accepted(reply) {
-                Err(_) if is_end && sent.ambiguous && is_exhausted => Verdict::Delivered(Delivered {
-                    note: Some(
-                        "the run has ended: an earlier attempt got through, though its reply did not".to_owned(),
-                    ),
-                    ..Delivered::default()
-                }),
+                Err(_) if is_end && sent.ambiguous && is_exhausted => Verdict::noted(ENDED_BY_US),
+                // An earlier attempt of the job, or somebody else since: the run tells.
+                Err(_) if is_end && is_in_doubt && is_exhausted => Verdict::Then(end.clone()),
                 // Late: an earlier attempt, or somebody else, has ended it meanwhile.
-                Err(_) if is_replay && is_exhausted => {
-                    Verdict::Skipped("the run has ended meanwhile, and Port takes no update after that".to_owned())
-                }
+                Err(_) if is_replay && is_exhausted => ended_meanwhile(),
                 Err(verdict) => verdict,
                 Ok(_) => Verdict::delivered(),
             }
@@ -170,22 +175,132 @@ pub(super) fn log(job: &Job) -> Result<Plan, Problem> {
         body["statusLabel"] = label.as_str().into();
     }
     let id = run_id(job)?;
-    let step = log_step(job, &id, &body)?;
+    let step = log_step(job, &id, message, &body)?;
     Ok(Plan {
         found: vec![("PORT_RUN_ID", id.clone())],
         ..Plan::new(Some(id), vec![step])
     })
 }
 
-/// A line in the log of a run. A repetition would be a second line (docs/vendors/port.md 6).
-fn log_step(job: &Job, id: &str, body: &Value) -> Result<Step, Problem> {
+/// Whether Port refuses an update or a log because the run has ended. The code is not certain; that of a run which Port
+/// ends by itself is another (docs/vendors/port.md 3).
+fn is_exhausted(reply: &Reply) -> bool {
+    match error(reply) {
+        Some("run_synchronized_error") => false,
+        Some("run_exhausted") => matches!(reply.status, 400 | 422),
+        _ => reply.status == 422,
+    }
+}
+
+/// What is said of a run that an attempt has ended whose reply was lost.
+const ENDED_BY_US: &str = "the run has ended: an earlier attempt got through, though its reply did not";
+
+/// The question how a run has ended, of which an earlier attempt may have told the end.
+fn ask_how_it_ended(job: &Job, path: &str, status: Option<RunStatus>) -> Step {
+    let is_replay = job.context.is_replay;
+    let request = job
+        .api
+        .request(Method::Get, &format!("{path}{}", query([("version", "v2")])));
+    Step::new("how did it end", request, move |reply, _| match accepted(reply) {
+        Ok(_) if reply.text_at("/run/status") == status.map(RunStatus::word) => Verdict::noted(ENDED_BY_US),
+        Ok(_) if is_replay => ended_meanwhile(),
+        Ok(_) => Verdict::Rejected(format!(
+            "the run has ended as {}, and Port takes no update after that",
+            shown(reply.text_at("/run/status").unwrap_or("something else"))
+        )),
+        Err(Verdict::ByStatus) if matches!(reply.status, 408 | 425 | 429 | 500..) => Verdict::ByStatus,
+        // That it has ended is what can be known (docs/vendors/port.md 6).
+        Err(_) => Verdict::noted(ENDED_BY_US),
+    })
+}
+
+/// The verdict on what comes too late.
+fn ended_meanwhile() -> Verdict {
+    Verdict::Skipped("the run has ended meanwhile, and Port takes nothing after that".to_owned())
+}
+
+/// A line in the log of a run. A repetition would be a second line (docs/vendors/port.md 6), so where an earlier attempt
+/// may have logged it, the log is read first.
+fn log_step(job: &Job, id: &str, message: &str, body: &Value) -> Result<Step, Problem> {
     let path = format!("/actions/runs/{}/logs", segment(id));
     let request = job.api.send(Method::Post, &path, body, "PORT_RUN_LOG")?;
-    let step = Step::new("log", request, |reply, _| match accepted(reply) {
+    let is_replay = job.context.is_replay;
+    let step = Step::new("log", request, move |reply, _| match accepted(reply) {
         Ok(_) => Verdict::delivered(),
+        // Only Port's own word for it: another 422 is about the line.
+        Err(_) if is_replay && error(reply) == Some("run_exhausted") => ended_meanwhile(),
         Err(verdict) => verdict,
     });
-    Ok(step.repeat(Repeat::Unprocessed(&[])))
+    let step = step.repeat(Repeat::Unprocessed(&[]));
+    Ok(match job.context.in_doubt_since {
+        None => step,
+        Some(since) => {
+            let asking = Rc::new(Asking {
+                api: job.api.clone(),
+                path,
+                message: message.to_owned(),
+                since,
+                log: step,
+            });
+            asking.page(0, 1)
+        }
+    })
+}
+
+/// The question whether a line has been logged since a point in time.
+struct Asking {
+    api: Api,
+    path: String,
+    message: String,
+    since: SystemTime,
+    log: Step,
+}
+
+impl Asking {
+    /// Reads the log from its entry `offset` on, page by page: in which order Port lists it, and how many at a time, is not
+    /// documented (docs/vendors/port.md 3).
+    fn page(self: &Rc<Self>, offset: usize, page: u32) -> Step {
+        let offset_word = offset.to_string();
+        let pairs = [("limit", LOGS), ("offset", offset_word.as_str())];
+        let request = self.api.request(Method::Get, &format!("{}{}", self.path, query(pairs)));
+        let asking = Rc::clone(self);
+        Step::new("was it logged", request, move |reply, _| {
+            asking.read(reply, offset, page)
+        })
+        .large()
+        .poll()
+    }
+
+    fn read(self: &Rc<Self>, reply: &Reply, offset: usize, page: u32) -> Verdict {
+        let logs = match accepted(reply) {
+            Err(Verdict::ByStatus) if matches!(reply.status, 408 | 425 | 429 | 500..) => return Verdict::ByStatus,
+            Ok(body) => body.get("runLogs").and_then(Value::as_array),
+            Err(_) => None,
+        };
+        let Some(logs) = logs.filter(|_| page <= PAGES) else {
+            return Verdict::InDoubt(format!(
+                "it may have been logged, and Port does not tell: it answered {} to the question. It was not sent again",
+                reply.status
+            ));
+        };
+        if logs.iter().any(|log| self.is_ours(log)) {
+            return Verdict::noted("found in the run's log: an earlier attempt had logged it");
+        }
+        if logs.is_empty() {
+            Verdict::Then(self.log.clone())
+        } else {
+            Verdict::Then(self.page(offset + logs.len(), page + 1))
+        }
+    }
+
+    /// The same text, no older than the attempt; of an entry without a time, the text decides.
+    fn is_ours(&self, log: &Value) -> bool {
+        let is_older = log["createdAt"]
+            .as_str()
+            .and_then(time::parse)
+            .is_some_and(|created| created + CLOCKS_DIFFER_BY < self.since);
+        log["message"].as_str().map(str::trim) == Some(self.message.trim()) && !is_older
+    }
 }
 
 /// A link, or an array of links (docs/vendors/port.md 3).

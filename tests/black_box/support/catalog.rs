@@ -51,6 +51,8 @@ pub struct Operation {
     name: String,
     #[serde(rename = "default")]
     is_default: bool,
+    /// What comes of doing it a second time.
+    pub repetition: String,
     /// What names it on the command line and in the report: `rely`, `rely:patch`.
     #[serde(skip)]
     pub label: String,

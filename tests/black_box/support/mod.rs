@@ -288,7 +288,12 @@ pub fn golden_form(request: &Recorded, sandbox: &Sandbox) -> Value {
     let headers: serde_json::Map<String, Value> = request
         .headers
         .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length" | "accept" | "user-agent"))
+        .filter(|(name, _)| {
+            !matches!(
+                name.as_str(),
+                "host" | "content-length" | "accept" | "accept-encoding" | "user-agent"
+            )
+        })
         .map(|(name, value)| (name.clone(), Value::from(named(value, sandbox))))
         .collect();
     let body = match request.json() {
