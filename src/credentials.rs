@@ -1,11 +1,16 @@
 //! Which variables hold credentials, and what of them has to be hidden: the declared ones, however they are given, and
 //! whatever else is called a token, a password or the like.
 
+use std::path::Path;
+
+use serde_json::Value;
+use url::Url;
+
 use crate::{
     environment::{self, Environment},
     gitlab::pipeline,
-    redaction::Redactor,
-    variables::{Kind, Variable, header},
+    redaction::{Redactor, WINDOW},
+    variables::{Default, Kind, Variable, header},
 };
 
 /// Credentials of variables that we do not declare are hidden from this length on: a shorter one is a switch or a word
@@ -61,55 +66,173 @@ pub fn looks_like_credential(value: &str) -> bool {
 /// Has `redactor` hide every credential that the environment holds. `declared` are all variables that the program
 /// reads: what they say counts more than what a name looks like (`DIREKTIV_AUTH` is no credential).
 pub fn hide(redactor: &Redactor, environment: &Environment, declared: &[&'static Variable]) {
+    let named = |name: &str| {
+        // A group sets what its projects may override under this name.
+        let own = name.strip_suffix("_DEFAULT").unwrap_or(name);
+        let is_named = move |variable: &&&Variable| [name, own].contains(&variable.name);
+        declared.iter().find(is_named)
+    };
     for variable in declared.iter().filter(|variable| variable.is_secret()) {
         for name in std::iter::once(variable.name).chain(variable.official) {
             if let Ok(Some(found)) = environment.find(name, true) {
-                redactor.hide(&found.value);
-                if variable.kind == Kind::HeaderLine {
-                    hide_header_line(redactor, name, &found.value);
-                }
+                hide_value(redactor, name, &found.value, variable.kind == Kind::HeaderLine);
             }
         }
     }
-    let is_declared = |name: &str, is_secret: bool| {
-        let mut named = declared.iter().filter(|variable| variable.name == name);
-        named.any(|variable| variable.is_secret() == is_secret)
-    };
+    // The values as they stand there, too: what can't be read for some other reason is a credential all the same.
     for (name, value) in environment.all() {
-        let is_foreign = is_credential(name)
-            && !is_declared(name, false)
-            && value.len() >= SHORTEST_FOREIGN
-            && !pipeline::is_public(environment, value);
-        if (is_declared(name, true) || is_foreign) && environment::reference(value).is_none() {
-            redactor.hide(value);
+        if environment::reference(value).is_some() {
+            continue;
+        }
+        match named(name) {
+            Some(variable) if variable.is_secret() => {
+                let is_header = variable.kind == Kind::HeaderLine;
+                match environment::pasted(name, value) {
+                    Ok(decoded) => hide_value(redactor, name, &decoded, is_header),
+                    Err(_) => hide_value(redactor, name, value, is_header),
+                }
+                if let Some(encoded) = value.strip_prefix(environment::BASE64_PREFIX) {
+                    redactor.hide(encoded, name);
+                }
+            }
+            None if is_credential(name) && value.len() >= SHORTEST_FOREIGN && !is_path(value) => {
+                hide_value(redactor, name, value, false);
+            }
+            Some(_) | None => {}
         }
     }
 }
 
-/// Hides a header line's value by itself, and what it becomes once files are read and base64 is decoded.
+/// Whether a value is where a file is, as GitLab hands over variables of the file type: no secret itself.
+fn is_path(value: &str) -> bool {
+    value.starts_with('/') && Path::new(value).exists()
+}
+
+/// Hides what of a credential is secret: of an address what only who knows it knows, of a header line its value, of
+/// JSON its texts, of everything else all.
+fn hide_value(redactor: &Redactor, name: &str, value: &str, is_header: bool) {
+    let value = value.trim();
+    if is_header && value.contains(':') {
+        hide_header_line(redactor, name, value);
+    } else if let Ok(json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value) {
+        hide_json(redactor, name, "", &json);
+    } else if let Some(parts) = secret_parts_of_url(value) {
+        for part in parts {
+            redactor.hide(&part, name);
+        }
+    } else {
+        redactor.hide(value, name);
+    }
+}
+
+/// What of an address is secret: its user info, the values of its query, what is behind `#`, and long segments of its
+/// path. A user beside a password and the value of a query may well be a word, which is not hidden everywhere. None
+/// where the text is no address.
+fn secret_parts_of_url(text: &str) -> Option<Vec<String>> {
+    if text.contains(char::is_whitespace) || !text.contains("://") {
+        return None;
+    }
+    let url = Url::parse(text).ok().filter(Url::has_host)?;
+    let mut parts = Vec::new();
+    if let Some(password) = url.password() {
+        parts.push(password.to_owned());
+        parts.extend((url.username().len() >= WINDOW).then(|| url.username().to_owned()));
+    } else {
+        parts.push(url.username().to_owned());
+    }
+    let of_query = url.query().into_iter().flat_map(|query| query.split('&'));
+    let values = of_query.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let values = values
+        .chain(url.fragment())
+        .filter(|value| value.len() >= SHORTEST_FOREIGN);
+    let segments = url.path().split('/').filter(|segment| segment.len() >= WINDOW);
+    parts.extend(values.chain(segments).map(str::to_owned));
+    Some(parts)
+}
+
+/// Hides the texts of a JSON: names of fields and hosts are no secret, nor is a word.
+fn hide_json(redactor: &Redactor, name: &str, key: &str, value: &Value) {
+    match value {
+        Value::String(text) if key == "auth" => hide_basic(redactor, name, text),
+        Value::String(text) if key.to_lowercase().ends_with("authorization") => {
+            hide_header_line(redactor, name, &format!("{key}: {text}"));
+        }
+        Value::Number(number) if number.to_string().len() >= SHORTEST_FOREIGN => {
+            redactor.hide(&number.to_string(), name);
+        }
+        Value::String(text) if text.len() >= SHORTEST_FOREIGN => hide_value(redactor, name, text, false),
+        Value::Array(items) => items.iter().for_each(|item| hide_json(redactor, name, key, item)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(key, member)| hide_json(redactor, name, key, member)),
+        _ => {}
+    }
+}
+
+/// Hides a header line's value, as it is and as it becomes once files are read and base64 is decoded.
 fn hide_header_line(redactor: &Redactor, name: &str, line: &str) {
     let cleaned = header::clean(name, line).map(|(line, _)| line);
     for line in [Some(line), cleaned.as_deref().ok()].into_iter().flatten() {
-        for credential in header::credentials(line) {
-            redactor.hide(credential);
-            hide_basic(redactor, line, credential);
+        let (scheme, credential) = header::credential(line);
+        if scheme.eq_ignore_ascii_case("basic") {
+            hide_basic(redactor, name, credential);
+        } else {
+            redactor.hide(credential, name);
         }
     }
 }
 
-/// Hides what `Basic` credentials say once they are decoded: a server may name the user, or quote the password.
-fn hide_basic(redactor: &Redactor, line: &str, credential: &str) {
-    if !line.contains("Basic ") {
-        return;
-    }
+/// Hides a pair of user and password, and the password, which a server may quote once it has decoded it.
+fn hide_basic(redactor: &Redactor, name: &str, credential: &str) {
+    redactor.hide(credential, name);
     let Ok(decoded) = environment::pasted("", &format!("{}{credential}", environment::BASE64_PREFIX)) else {
         return;
     };
-    redactor.hide(&decoded);
-    if let Some((_, password)) = decoded.split_once(':') {
-        redactor.hide(password);
-    }
+    let password = decoded
+        .split_once(':')
+        .map_or(decoded.as_str(), |(_, password)| password);
+    redactor.hide(password, name);
 }
+
+/// The texts that are no secret, whatever a secret has in common with them: what GitLab shows of the pipeline, what the
+/// program says by itself, and the brackets around keys.
+pub fn public(environment: &Environment, declared: &[&'static Variable]) -> Vec<String> {
+    let predefined = pipeline::PREDEFINED.iter();
+    let mut texts: Vec<String> = predefined
+        .filter_map(|name| environment.predefined(name))
+        .map(str::to_owned)
+        .collect();
+    // The repository's address has it so, beside the job's token.
+    let path = environment.predefined("CI_PROJECT_PATH");
+    texts.extend(path.map(|path| format!("{path}.git")));
+    let mut own: Vec<&str> = PUBLIC.to_vec();
+    for variable in declared {
+        own.extend([variable.name, variable.description]);
+        own.extend(variable.official);
+        if let Default::Value(text) | Default::Derived(text) = variable.default {
+            own.push(text);
+        }
+    }
+    texts.extend(own.into_iter().map(str::to_owned));
+    texts
+}
+
+/// Texts that stand in and around many credentials and say nothing.
+const PUBLIC: &[&str] = &[
+    "Authorization: Bearer",
+    "Direktiv-Api-Key Direktiv-Token",
+    "gitlab-ci-token",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END PRIVATE KEY-----",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-----END RSA PRIVATE KEY-----",
+    "-----BEGIN EC PRIVATE KEY-----",
+    "-----END EC PRIVATE KEY-----",
+    "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "-----END OPENSSH PRIVATE KEY-----",
+    "-----BEGIN CERTIFICATE-----",
+    "-----END CERTIFICATE-----",
+];
 
 #[cfg(test)]
 mod tests {
@@ -147,13 +270,70 @@ mod tests {
     }
 
     #[test]
+    fn of_addresses_headers_and_json_only_a_part_is_secret() {
+        let environment = Environment::from_variables([
+            ("CI_PROJECT_PATH".into(), "acme/shop-of-horrors".into()),
+            (
+                "CI_REPOSITORY_URL".into(),
+                "https://gitlab-ci-token:64_x%2Dy-z-abcdef@gitlab.example.com/acme/shop-of-horrors.git".into(),
+            ),
+            (
+                "CHAT_TOKEN".into(),
+                "https://hooks.example.com/services/T0/B0123/qWeRtYuIoPaSdFgH?wait=true&key=k3y-of-12345".into(),
+            ),
+            (
+                "DIREKTIV_HEADER_DEFAULT".into(),
+                "Authorization: basic ZGVwbG95OnMzY3JldC1wYXNzd29yZA==".into(),
+            ),
+            (
+                "MY_HEADERS_SECRET".into(),
+                r#"{"Authorization":"Bearer t0ken-in-json","X-Pin":12345678901}"#.into(),
+            ),
+            ("CODED_TOKEN".into(), std::env::current_exe().unwrap().into_os_string()),
+            ("RELY_API_TOKEN".into(), "@b64@Y29kZWQtdDBrZW4=".into()),
+            (
+                "DOCKER_AUTH_CONFIG".into(),
+                r#"{"auths":{"registry.example.com":{"auth":"cm9ib3Q6cjBib3QtcGFzc3dvcmQ="}}}"#.into(),
+            ),
+        ]);
+        let declared: Vec<&Variable> = crate::destinations::variables().collect();
+        let redactor = Redactor::new(public(&environment, &declared));
+        hide(&redactor, &environment, &declared);
+        for (secret, name) in [
+            ("64_x-y-z-abcdef", "CI_REPOSITORY_URL"),
+            ("qWeRtYuIoPaSdFgH", "CHAT_TOKEN"),
+            ("k3y-of-12345", "CHAT_TOKEN"),
+            ("s3cret-password", "DIREKTIV_HEADER_DEFAULT"),
+            ("ZGVwbG95OnMzY3JldC1wYXNzd29yZA", "DIREKTIV_HEADER_DEFAULT"),
+            ("r0bot-password", "DOCKER_AUTH_CONFIG"),
+            ("t0ken-in-json", "MY_HEADERS_SECRET"),
+            ("12345678901", "MY_HEADERS_SECRET"),
+            ("coded-t0ken", "RELY_API_TOKEN"),
+            ("@b64@Y29kZWQtdDBrZW4", "RELY_API_TOKEN"),
+        ] {
+            assert!(
+                redactor.foreign(secret).ends_with(&format!("(it echoes {name})")),
+                "{secret}"
+            );
+        }
+        for public in [
+            "404 Project acme/shop-of-horrors.git Not Found at https://gitlab.example.com/acme/shop-of-horrors.git",
+            "no gitlab-ci-token at https://hooks.example.com/services/T0/B0123/ wait=true",
+            "Authorization: Basic, registry.example.com, DOCKER_AUTH_CONFIG",
+            std::env::current_exe().unwrap().to_str().unwrap(),
+        ] {
+            assert_eq!(redactor.foreign(public), public);
+        }
+    }
+
+    #[test]
     fn what_is_declared_counts_more_than_what_a_name_looks_like() {
         let environment = Environment::from_variables([
             ("DIREKTIV_AUTH".into(), "api-token".into()),
             ("OTHER_AUTH".into(), "other-credential".into()),
         ]);
-        let redactor = Redactor::default();
         let declared: Vec<&Variable> = crate::destinations::variables().collect();
+        let redactor = Redactor::new(public(&environment, &declared));
         hide(&redactor, &environment, &declared);
         assert_eq!(redactor.text("api-token"), "api-token");
         assert!(!redactor.text("other-credential").contains("other"));

@@ -34,11 +34,43 @@ pub fn slug(text: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// Foreign text may hold line breaks, colours or GitLab's section marks: what is reported stays one line, and plain.
+/// Foreign text may hold line breaks, colours, or GitLab's section marks , which need a carriage return and an escape:
+/// what is reported stays one line, and shows what can't be seen. Line breaks and tabs, which people write, become
+/// spaces.
 pub fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => line.push(' '),
+            _ if character.is_control() || is_invisible(character) => line.extend(character.escape_unicode()),
+            _ => line.push(character),
+        }
+    }
+    line
+}
+
+/// Whether a character has no shape of its own, or changes how others are shown: zero-width, bidirectional, a control
+/// character, a line's or a paragraph's end.
+pub fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// What a value looks like, without the value.
@@ -92,7 +124,12 @@ mod tests {
 
     #[test]
     fn foreign_text_stays_on_its_line() {
-        assert_eq!(one_line("a\r\n\u{1b}[31mred"), "a   [31mred");
+        assert_eq!(one_line("a\n\tb\r\u{1b}[31mred"), r"a  b\u{d}\u{1b}[31mred");
+        assert_eq!(
+            one_line("section_start:1:x\r\u{1b}[0K \u{202e}\u{200b}\u{2028}\u{9b}\u{7f}"),
+            r"section_start:1:x\u{d}\u{1b}[0K \u{202e}\u{200b}\u{2028}\u{9b}\u{7f}"
+        );
+        assert_eq!(one_line("Größe 🚀 日本"), "Größe 🚀 日本");
     }
 
     #[test]

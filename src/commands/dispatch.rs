@@ -131,10 +131,7 @@ impl Runner<'_> {
         let is_cut_off = dispatch.run(&courier, self).await;
         let ended: Vec<Ended> = dispatch.ended.into_values().collect();
         for json in ended.iter().filter_map(|one| one.result.json.as_ref()) {
-            let json = console.redactor().json(json);
-            console
-                .output(&json.to_string())
-                .context("standard output can't be written to")?;
+            console.json(json).context("standard output can't be written to")?;
         }
         Ok(Delivered {
             ended,

@@ -60,7 +60,7 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
         literals: &[],
     };
     let mut page = Page {
-        text: String::new(),
+        lines: Vec::new(),
         console,
         default_of: &default_of,
     };
@@ -84,8 +84,10 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
             );
         }
     }
+    // The last section ends in an empty line too.
+    page.lines.pop();
     console
-        .output(page.text.trim_end())
+        .listing(&page.lines)
         .context("standard output can't be written to")?;
     Ok(0)
 }
@@ -116,7 +118,7 @@ fn shown(destination: &'static Destination, targets: &[Target]) -> Option<Target
 
 /// What is printed, in the making.
 struct Page<'a> {
-    text: String,
+    lines: Vec<String>,
     console: &'a Console,
     /// Tells what stands in for a variable that is not set.
     default_of: &'a dyn Fn(&Variable) -> Option<String>,
@@ -130,12 +132,12 @@ impl Page<'_> {
         found: &Unrendered,
         values: &Values,
     ) {
-        self.text += &format!("{title}\n");
+        self.lines.push(title.to_owned());
         for variable in variables {
             let (value, origin) = self.row(variable, found, values);
-            self.text += &format!("  {:<38} {value}  ({origin})\n", variable.name);
+            self.lines.push(format!("  {:<38} {value}  ({origin})", variable.name));
         }
-        self.text.push('\n');
+        self.lines.push(String::new());
     }
 
     /// The value and its origin.

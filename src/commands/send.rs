@@ -51,7 +51,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
         console.info(&format!("  {line}"));
     }
     let asked = if can_send { targets.as_slice() } else { &[] };
-    let prepared = prepare(&runner, asked, dry_run).await;
+    let prepared = Box::pin(prepare(&runner, asked, dry_run)).await;
     let event = match &prepared.event {
         Ok(event) => Some(event),
         Err(Unmade::Wrong(of_event)) => {

@@ -12,7 +12,7 @@ use crate::{
     },
     destinations::{self, Target},
     environment::Environment,
-    event::{resolve::Resolver, variables::EventVariables},
+    event::{Action, resolve::Resolver, variables::EventVariables},
     facts,
     gitlab::{
         api::{self, GitLab},
@@ -21,7 +21,7 @@ use crate::{
     problem::Problem,
     receipts::receipt::Origin,
     redaction::Redactor,
-    report::console::Console,
+    report::{class::Class, console::Console},
     settings::{Network, OnError, Policy, Verbosity},
     variables::{Group as _, List, Reader, Unrendered, Variable},
 };
@@ -71,8 +71,16 @@ pub fn declared() -> Vec<&'static Variable> {
 
 /// What hides every credential that the environment holds.
 pub fn redactor(environment: &Environment) -> Redactor {
-    let redactor = Redactor::default();
-    credentials::hide(&redactor, environment, &declared());
+    let declared = declared();
+    let own = destinations::ALL.iter().flat_map(|destination| {
+        let operations = destination.operations.iter().map(|operation| operation.name);
+        std::iter::once(destination.name).chain(operations)
+    });
+    let own = own.chain(Class::ALL.iter().map(|class| class.word()));
+    let own = own.chain(Action::WORDS.iter().copied());
+    let public = credentials::public(environment, &declared);
+    let redactor = Redactor::new(public.into_iter().chain(own.map(str::to_owned)));
+    credentials::hide(&redactor, environment, &declared);
     redactor
 }
 
@@ -94,9 +102,11 @@ impl<'a> Setup<'a> {
         let gitlab = reader.read::<api::Settings>();
         match (policy, network, gitlab) {
             (Ok(policy), Ok(network), Ok(gitlab)) => {
-                for proxy in [&network.https_proxy, &network.http_proxy, &network.all_proxy] {
-                    if let Some(password) = proxy.as_ref().and_then(client::proxy_password) {
-                        redactor.hide(&password);
+                // An address without its scheme is one only for a proxy.
+                let proxies = [&network.https_proxy, &network.http_proxy, &network.all_proxy];
+                for proxy in proxies.into_iter().flatten() {
+                    if let Some(password) = client::proxy_password(proxy) {
+                        redactor.hide(&password, proxy.variable());
                     }
                 }
                 Ok(Self {

@@ -261,6 +261,7 @@ impl InFlight<'_> {
         let took = begun.elapsed().as_millis();
         match result {
             Ok(reply) => {
+                let reply = reply.shown_by(self.courier.console.redactor());
                 self.courier.console.debug(&format!(
                     "{what}: {} in {took} ms, {} bytes{}",
                     reply.status,
@@ -272,7 +273,7 @@ impl InFlight<'_> {
                     }
                 ));
                 self.status = Some(reply.status);
-                self.request_id = reply.request_id().map(str::to_owned);
+                self.request_id = reply.request_id();
                 Ok((reply, sent))
             }
             Err(error) => {
@@ -413,7 +414,7 @@ impl InFlight<'_> {
         self.is_ambiguous = is_ambiguous;
         let delivered = run.map_err(|Stopped(class, why)| Stopped(class, format!("the login failed: {why}")))?;
         let credential = delivered.identifier.unwrap_or_default();
-        self.courier.console.redactor().hide(&credential);
+        self.courier.console.redactor().hide(&credential, login.name);
         let secret = Secret::new(&credential, login.name);
         self.session.learned.insert(login.name, secret);
         // The next one, after a refusal, has attempts of its own.

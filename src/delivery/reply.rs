@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::text;
+use crate::{redaction::Redactor, text};
 
 /// How much of a foreign text is shown to a person, in characters.
 const SHOWN: usize = 300;
@@ -37,6 +37,8 @@ pub struct Reply {
     pub body: String,
     json: Option<Value>,
     is_utf8: bool,
+    /// What cleans all that is shown of it to people.
+    redactor: Redactor,
 }
 
 impl Reply {
@@ -53,11 +55,20 @@ impl Reply {
             body,
             json: None,
             is_utf8,
+            redactor: Redactor::default(),
         };
         if is_utf8 && reply.encoding().is_none() {
             reply.json = serde_json::from_str(&reply.body).ok();
         }
         reply
+    }
+
+    /// The same reply; what it says to people is without what `redactor` hides. What it says to the program stays.
+    pub fn shown_by(self, redactor: &Redactor) -> Self {
+        Self {
+            redactor: redactor.clone(),
+            ..self
+        }
     }
 
     /// How the body is compressed, if it is.
@@ -205,35 +216,42 @@ impl Reply {
         ))
     }
 
-    /// What the service says is wrong: the texts that the services' error bodies have in common, else the start of
-    /// the body. Every vendor's form is listed in vendors/*.md under errors.
+    /// What the service says is wrong, for a person: without secrets, and only its start.
     pub fn complaint(&self) -> String {
+        // Cut before, half of a secret could be left at the end.
+        text::truncate(&self.redactor.foreign(&self.said()), SHOWN)
+    }
+
+    /// What the service says is wrong, for the program: the texts that the services' error bodies have in common, else
+    /// the body. Every vendor's form is listed in docs/vendors/ under errors.
+    pub fn said(&self) -> String {
         let found = self.json.as_ref().map(complaints).unwrap_or_default();
-        let text = if !found.is_empty() {
+        if !found.is_empty() {
             found.join(": ")
         } else if self.encoding().is_some() || self.kind() == "an HTML page" {
             self.kind()
         } else {
             self.body.split_whitespace().collect::<Vec<_>>().join(" ")
-        };
-        text::truncate(&text, SHOWN)
+        }
     }
 
     /// Whether the service complains that what it was to create is there.
     pub fn says_that_it_exists(&self) -> bool {
-        let said = self.complaint().to_lowercase();
+        let said = self.said().to_lowercase();
         let denies = ["not exist", "n't exist", "nonexist", "non-exist"];
         (said.contains("exist") || said.contains("already")) && !denies.iter().any(|words| said.contains(words))
     }
 
     /// Where a redirect points, without query and fragment, in which credentials travel.
-    pub fn location(&self) -> Option<&str> {
-        self.header("location")?.split(['?', '#']).next()
+    pub fn location(&self) -> Option<String> {
+        let address = self.header("location")?.split(['?', '#']).next()?;
+        Some(self.redactor.foreign(address))
     }
 
     /// What the service calls this request.
-    pub fn request_id(&self) -> Option<&str> {
-        REQUEST_ID_HEADERS.iter().find_map(|name| self.header(name))
+    pub fn request_id(&self) -> Option<String> {
+        let id = REQUEST_ID_HEADERS.iter().find_map(|name| self.header(name))?;
+        Some(self.redactor.foreign(id))
     }
 
     /// How long the service asks to wait: `Retry-After` in seconds or as a date, else the vendor's own reset header.

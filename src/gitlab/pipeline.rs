@@ -251,13 +251,6 @@ pub fn written_by_people(environment: &Environment) -> Vec<&str> {
     texts.collect()
 }
 
-/// Whether a value is part of what GitLab shows of the pipeline to everybody who sees it: the project's name in
-/// `SECRET_NAME` is no secret.
-pub fn is_public(environment: &Environment, value: &str) -> bool {
-    let mut facts = FACTS.iter().filter_map(|fact| environment.predefined(fact.variable));
-    facts.any(|fact| fact.contains(value))
-}
-
 /// The pipeline's facts, as `pipeline.*` shows them: those that are not set are left out.
 pub fn pipeline(environment: &Environment) -> Map<String, Value> {
     FACTS

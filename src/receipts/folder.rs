@@ -123,7 +123,7 @@ impl OutputFolder {
     /// A file can't be written.
     pub fn write_as(&self, json: &Value, receipt: &Receipt, event: Option<&Event>) -> io::Result<()> {
         files::replace(&self.path, RECEIPT, &format!("{json:#}\n"))?;
-        let dotenv = self.redactor.text(&receipt.of_what_ended().dotenv(event));
+        let dotenv = receipt.of_what_ended().dotenv(event, &self.redactor);
         files::replace(&self.path, DOTENV, &dotenv)
     }
 
@@ -199,7 +199,7 @@ impl OutputFolder {
     }
 
     fn text_of(&self, undelivered: &Undelivered) -> io::Result<String> {
-        let text = format!("{:#}\n", self.redactor.json(&undelivered.to_json()));
+        let text = format!("{:#}\n", self.redactor.record(&undelivered.to_json()));
         if count_of_values(&text) > MOST_VALUES {
             return Err(io::Error::other(format!("it holds more than {MOST_VALUES} values")));
         }

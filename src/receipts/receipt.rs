@@ -153,7 +153,7 @@ mod class_word {
 impl Entry {
     /// Its JSON form, with secrets hidden.
     pub fn to_json(&self, redactor: &Redactor) -> Value {
-        redactor.json(&serde_json::to_value(self).unwrap_or_default())
+        redactor.record(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// How the delivery of `event` to `target` ended.
@@ -226,7 +226,7 @@ impl Receipt {
     /// Its JSON form, with secrets hidden.
     pub fn to_json(&self, redactor: &Redactor) -> Value {
         // Nothing in it can't be written as JSON.
-        redactor.json(&serde_json::to_value(self).unwrap_or_default())
+        redactor.record(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// The same with `destinations` in place of its own, of which the secrets are hidden already: a run writes its receipt
@@ -246,12 +246,14 @@ impl Receipt {
         self.earlier.iter().chain(&self.destinations)
     }
 
-    /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits. `event` is
-    /// what the run was about.
-    pub fn dotenv(&self, event: Option<&Event>) -> String {
+    /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits. `event`
+    /// is what the run was about. A value that carries a trace of a secret is left out, and so is one with a `$`, which
+    /// GitLab would expand in those jobs.
+    pub fn dotenv(&self, event: Option<&Event>, redactor: &Redactor) -> String {
         let mut pairs: BTreeMap<String, String> = BTreeMap::new();
         let mut add = |name: String, value: Option<&str>| {
-            if let Some(value) = value.filter(|value| !value.is_empty()) {
+            let is_fit = |value: &&str| !value.is_empty() && !value.contains('$') && !redactor.is_traced(value);
+            if let Some(value) = value.filter(is_fit) {
                 // GitLab keeps quotes as they are and knows no line breaks.
                 pairs.insert(name, one_line(value));
             }
@@ -341,7 +343,7 @@ mod tests {
             class: Class::Unavailable,
             ..entry()
         }];
-        assert_eq!(receipt.of_what_ended().dotenv(None), "");
+        assert_eq!(receipt.of_what_ended().dotenv(None, &Redactor::default()), "");
         let json = receipt.to_json(&Redactor::default());
         assert_eq!(
             (&json["destinations"][0]["class"], &json["destinations"][0]["ambiguous"]),
@@ -374,6 +376,30 @@ mod tests {
             );
         }
         assert!(!Origin::default().is_job(&Origin::default()));
+    }
+
+    #[test]
+    fn what_later_jobs_are_handed_is_cleaned_value_by_value() {
+        let redactor = Redactor::default();
+        redactor.hide("NOTIFY_CTO_RESULT", "RELY_API_TOKEN");
+        redactor.hide("s3cret-token-value", "RELY_API_TOKEN");
+        let dotenv = |identifier: &str| {
+            let mut entry = entry();
+            entry.identifier = Some(identifier.to_owned());
+            let receipt = Receipt {
+                destinations: vec![entry],
+                ..Receipt::default()
+            };
+            receipt.dotenv(None, &redactor)
+        };
+        assert_eq!(dotenv("shop-8812"), "NOTIFY_CTO_ID=shop-8812\nNOTIFY_CTO_RESULT=sent\n");
+        for unfit in ["x-s3cret%2Dtoken-value", "a$CI_JOB_TOKEN", "${HOME}", ""] {
+            assert_eq!(dotenv(unfit), "NOTIFY_CTO_RESULT=sent\n", "{unfit}");
+        }
+        assert_eq!(
+            dotenv("a\nNOTIFY_RELY_RESULT=sent\u{1b}"),
+            "NOTIFY_CTO_ID=a NOTIFY_RELY_RESULT=sent\\u{1b}\nNOTIFY_CTO_RESULT=sent\n"
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use crate::{redaction::Redactor, settings::Verbosity, text::one_line};
 
 /// Standard output and standard error, filtered. Clones share what they hide.
@@ -24,7 +26,7 @@ impl Console {
 
     /// A line of the report that everybody should see.
     pub fn line(&self, text: &str) {
-        let line = self.redactor.text(&one_line(&self.redactor.text(text)));
+        let line = self.shown(text);
         // A closed standard error is no reason to stop delivering.
         let _ = writeln!(io::stderr(), "{line}");
     }
@@ -43,14 +45,45 @@ impl Console {
         }
     }
 
-    /// Standard output, for programs: as it is, but for secrets.
+    /// Standard output, for people: line by line as in the report.
+    ///
+    /// # Errors
+    /// Standard output is closed or full.
+    pub fn listing(&self, lines: &[String]) -> io::Result<()> {
+        let lines: Vec<String> = lines.iter().map(|line| self.shown(line)).collect();
+        print(&lines.join("\n"))
+    }
+
+    /// Standard output, for shells: as it is, but for secrets, for each character of a command counts.
     ///
     /// # Errors
     /// Standard output is closed or full.
     pub fn output(&self, text: &str) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(self.redactor.text(text).as_bytes())?;
+        print(&self.redactor.text(text))
+    }
+
+    /// Standard output, for programs: an answer as JSON, whatever the secrets are. JSON escapes control characters
+    /// itself.
+    ///
+    /// # Errors
+    /// Standard output is closed or full.
+    pub fn json(&self, answer: &Value) -> io::Result<()> {
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        serde_json::to_writer(&mut stdout, &self.redactor.json(answer))?;
         stdout.write_all(b"\n")?;
         stdout.flush()
     }
+
+    /// The one way of text to people: without secrets, on one line, and with nothing in it that a terminal or GitLab's
+    /// log would carry out.
+    fn shown(&self, text: &str) -> String {
+        one_line(&self.redactor.text(text))
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
 }

@@ -32,15 +32,18 @@ impl FromVariable for HeaderLine {
     }
 }
 
-/// What of a header line has to be hidden by itself: its value, and the credential behind a scheme (`Bearer …`).
-pub fn credentials(line: &str) -> Vec<&str> {
-    let Some((_, value)) = line.split_once(':') else {
-        return Vec::new();
-    };
+/// What of a header line is secret: its scheme (`Bearer`), which is none, and the rest of its value. A first word of several
+/// is a scheme only where a header has one.
+pub fn credential(line: &str) -> (&str, &str) {
+    let (name, value) = line.split_once(':').unwrap_or(("", line));
     let value = value.trim();
-    match value.rsplit_once(char::is_whitespace) {
-        Some((_, credential)) => vec![value, credential],
-        None => vec![value],
+    let has_scheme = name.trim().to_ascii_lowercase().ends_with("authorization");
+    let is_word = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match value.split_once(char::is_whitespace) {
+        Some((scheme, rest)) if is_word(scheme) && (has_scheme || !rest.trim().contains(char::is_whitespace)) => {
+            (scheme, rest.trim())
+        }
+        _ => ("", value),
     }
 }
 
@@ -105,9 +108,12 @@ mod tests {
 
     #[test]
     fn what_is_hidden_by_itself() {
-        assert_eq!(credentials("direktiv-token: abc"), ["abc"]);
-        assert_eq!(credentials("Authorization: Bearer abc"), ["Bearer abc", "abc"]);
-        assert!(credentials("none").is_empty());
+        assert_eq!(credential("direktiv-token: abc"), ("", "abc"));
+        assert_eq!(credential("Authorization: bearer  abc"), ("bearer", "abc"));
+        assert_eq!(credential("X: Key abc"), ("Key", "abc"));
+        assert_eq!(credential("X: of three words"), ("", "of three words"));
+        assert_eq!(credential("Cookie: a=abc; b=d"), ("", "a=abc; b=d"));
+        assert_eq!(credential("none"), ("", "none"));
     }
 
     #[test]

@@ -229,8 +229,16 @@ fn what_is_read_is_written_without_credentials_and_stays_json() {
         let file = watched.folder.join(format!("{}.json", service.name()));
         let ran = watched.run().exits(0);
         for json in [ran.json(), json_of(&file)] {
-            assert_eq!(json["token"], "[hidden]", "{json}");
-            assert_eq!(json["deep"][0]["number"], "[hidden]", "{json}");
+            let name = credentials()
+                .into_iter()
+                .find(|credential| credential.value == token)
+                .expect("a variable")
+                .variable;
+            assert_eq!(json["token"], format!("[hidden] (it echoes {name})"), "{json}");
+            assert_eq!(
+                json["deep"][0]["number"], "[hidden] (it echoes DEPLOY_PASSWORD)",
+                "{json}"
+            );
         }
     }
 }
@@ -492,4 +500,213 @@ fn a_copy_of_a_credential_is_out_of_a_templates_reach() {
         .says("env.COPY")
         .hides(&token);
     assert!(sandbox.requests().is_empty());
+}
+
+/// A run of `rely` against a service that refuses with `detail`.
+fn refused(sandbox: &Sandbox, detail: &str) -> Run {
+    sandbox.fail(
+        Service::Rely,
+        1,
+        reply(400, &[], &json!({"detail": detail}).to_string()),
+    );
+    prepared(sandbox, &["rely"])
+}
+
+#[test]
+fn what_gateways_make_of_a_token_is_dropped_with_the_text_around_it() {
+    let token = "rely_pat/9fKq+Zw81LmB/Xy77==";
+    let utf_16: String = token.chars().flat_map(|character| [character, '\0']).collect();
+    let encoded = BASE64_STANDARD.encode(format!("user:{token}?>?>"));
+    let forms = [
+        r"rely_pat\\/9fKq\\u002BZw81LmB\\/Xy77==".to_owned(),
+        "rely_pat%252F9fKq%252BZw81LmB%252FXy77%253D%253D".to_owned(),
+        "rely_pat&amp;amp;#x2F;9fKq&amp;amp;plus;Zw81LmB&amp;sol;Xy77".to_owned(),
+        "rely_pat/9fKq\r\n +Zw81\r\n LmB/X\r\n y77==".to_owned(),
+        "RELY_PAT/9FKQ+ZW81LMB/XY77==".to_owned(),
+        r"\u0072\u0065\u006c\u0079\u005f\u0070\u0061\u0074\u002f\u0039\u0066\u004b".to_owned(),
+        "9fKq+Zw81LmB".to_owned(),
+        encoded.replace('+', "%2B").replace('/', "%2F"),
+        utf_16,
+    ];
+    at_once(forms, |form| {
+        let ran = refused(&Sandbox::start(), &format!("the token {form} is bad"))
+            .var("RELY_API_TOKEN", token)
+            .var("NOTIFY_LOG", "debug")
+            .run()
+            .exits(76)
+            .says("[hidden] (it echoes RELY_API_TOKEN)");
+        assert!(!ran.stderr.contains("is bad"), "{form}: {}", ran.stderr);
+    });
+}
+
+#[test]
+fn a_token_of_a_service_that_is_not_sent_to_is_hidden_too() {
+    let file = gitlab_file(&folder("redaction-unplanned"), "OTHER", "x");
+    for (name, line, echo) in [
+        (
+            "DIREKTIV_HEADER",
+            "Direktiv-Api-Key: dk-12345-secret",
+            "dk-12345-secret",
+        ),
+        (
+            "DIREKTIV_HEADER",
+            "Authorization: basic dXNlcjpkay0xMjM0NS1zZWNyZXQ=",
+            "dk-12345-secret",
+        ),
+        ("DIREKTIV_HEADER_DEFAULT", "X-Key: dk-12345-secret", "dk-12345-secret"),
+        (
+            "CI_JOB_JWT_V2",
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJzaG9wLTEifQ.c2lnbmF0dXJlLW9mLWl0",
+            "c2lnbmF0dXJlLW9m",
+        ),
+        (
+            "PROXY_TOKEN",
+            "https://proxy.example.com/?key=abc%26amp%3Bdef%2525gh",
+            "abc&amp;def%25gh",
+        ),
+    ] {
+        refused(&Sandbox::start(), &format!("bad {echo}, it is"))
+            .without("DIREKTIV_TOKEN")
+            .var(name, line)
+            // Both are set, which is wrong: neither can be used, and it is a credential all the same.
+            .var("DIREKTIV_HEADER_FILE", &file)
+            .run()
+            .says(&format!("[hidden] (it echoes {name})"))
+            .hides(echo);
+    }
+}
+
+#[test]
+fn an_ordinary_error_comes_through_untouched() {
+    for error in [
+        "404 Project acme/shop.git Not Found",
+        "see https://gitlab.example.com/acme/shop/-/pipelines/8812?a=b&c=%20d, it's «100 %» \\ fine",
+        "Invalid or expired JSON Web Token: eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9",
+    ] {
+        refused(&Sandbox::start(), error)
+            .var(
+                "CI_REPOSITORY_URL",
+                "https://gitlab-ci-token:64_x-y-z-abcdef@gitlab.example.com/acme/shop.git",
+            )
+            .var(
+                "OIDC_TOKEN",
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJzaG9wLTEifQ.c2lnbmF0dXJl",
+            )
+            .run()
+            .exits(76)
+            .says(error);
+    }
+}
+
+#[test]
+fn our_own_words_stay_around_what_is_dropped() {
+    let token = Credentials::default().rely_token;
+    let ran = refused(&Sandbox::start(), &format!("bad {token}, sorry"))
+        .run()
+        .exits(76);
+    let line = ran.stderr.lines().find(|line| line.contains("rely")).expect("a line");
+    assert!(line.contains("rejected") && line.contains("HTTP 400"), "{line}");
+    assert!(
+        line.ends_with("answered 400: [hidden] (it echoes RELY_API_TOKEN)"),
+        "{line}"
+    );
+    assert!(
+        ran.last_line().starts_with("notify-event: 1 rejected; exit 76"),
+        "{}",
+        ran.last_line()
+    );
+}
+
+#[test]
+fn a_service_can_not_rename_what_later_jobs_read() {
+    let output = folder("redaction-dotenv");
+    for token in ["NOTIFY_PORT_RESULT", "destinations", "operation", "rejected", "port"] {
+        let sandbox = ready();
+        let login = json!({"ok": true, "accessToken": token, "expiresIn": 10800, "tokenType": "Bearer"});
+        sandbox.fail_on(Service::Port, LOGIN, 9, reply(200, &[], &login.to_string()));
+        let echo = json!({"ok": false, "error": token, "message": format!("bad {token}")});
+        sandbox.fail_on(Service::Port, "/v1/blueprints", 9, reply(403, &[], &echo.to_string()));
+        prepared(&sandbox, &["port"])
+            .var("NOTIFY_OUTPUT_DIR", &output)
+            .run()
+            .exits(76);
+        let dotenv = fs::read_to_string(output.join("receipt.env")).expect("a dotenv");
+        assert!(dotenv.contains("\nNOTIFY_PORT_RESULT=rejected\n"), "{token}: {dotenv}");
+        assert!(!dotenv.contains("[hidden]"), "{token}: {dotenv}");
+        let receipt = json_of(&output.join("receipt.json"));
+        assert_eq!(receipt["destinations"][0]["class"], "rejected", "{token}: {receipt}");
+        assert_eq!(receipt["destinations"][0]["operation"], "upsert", "{token}: {receipt}");
+    }
+}
+
+#[test]
+fn what_gitlab_would_expand_is_not_handed_to_later_jobs() {
+    let output = folder("redaction-expanded");
+    let sandbox = ready();
+    prepared(&sandbox, &["cto"])
+        .var("EVENT_ID", "shop-$CI_JOB_TOKEN")
+        .var("NOTIFY_OUTPUT_DIR", &output)
+        .run()
+        .exits(0);
+    let dotenv = fs::read_to_string(output.join("receipt.env")).expect("a dotenv");
+    assert!(dotenv.contains("NOTIFY_CTO_RESULT=sent\n"), "{dotenv}");
+    assert!(!dotenv.contains('$'), "{dotenv}");
+}
+
+#[test]
+fn foreign_text_can_not_forge_the_log() {
+    let forged = "x\r\u{1b}[0Ksection_start:1:evil\r\u{1b}[0K\n\u{202e}\u{200b}notify-event: forged";
+    let is_plain = |text: &str| {
+        let is_harmful = |character: char| {
+            (character.is_control() && character != '\n') || "\u{202e}\u{200b}\u{2066}".contains(character)
+        };
+        assert!(!text.contains(is_harmful), "{text:?}");
+        let forged = text.lines().filter(|line| line.starts_with("notify-event: forged"));
+        assert_eq!(forged.count(), 0, "{text}");
+    };
+    let ran = refused(&Sandbox::start(), forged)
+        .run()
+        .exits(76)
+        .says("\\u{d}\\u{1b}[0Ksection_start:1:evil");
+    is_plain(&ran.stderr);
+    for name in [
+        "NOTIFY_LOG",
+        "NOTIFY_ON_ERROR",
+        "NOTIFY_DESTINATIONS",
+        "NOTIFY_TIMEOUT",
+        "RELY_BLUEPRINT",
+        "EVENT_TITLE",
+    ] {
+        let sandbox = ready();
+        let ran = prepared(&sandbox, &[])
+            .var("NOTIFY_DESTINATIONS", "rely")
+            .var(name, forged)
+            .run();
+        is_plain(&ran.stderr);
+        let ran = prepared(&sandbox, &["explain", "rely"]).var(name, forged).run();
+        is_plain(&ran.stderr);
+        is_plain(&ran.stdout);
+    }
+    is_plain(&notify(&[forged]).run().exits(2).stderr);
+}
+
+#[test]
+fn a_dry_run_stays_runnable_and_what_is_read_stays_json() {
+    let sandbox = ready();
+    let title = "it's 100 % «fine» \u{202e}";
+    let ran = prepared(&sandbox, &["--dry-run", "rely"])
+        .var("EVENT_TITLE", title)
+        .run()
+        .exits(0);
+    assert!(ran.stdout.contains("100 % «fine» \u{202e}"), "{}", ran.stdout);
+    let entity =
+        json!({"id": "acme-shop-8812-production", "note": "a\u{1b}b\u{202e}", "password": 98_765_432_101_234_u64});
+    fail(&sandbox, Service::Rely, 1, &reply(200, &[], &entity.to_string()));
+    let ran = prepared(&sandbox, &["rely:get"])
+        .var("SOME_API_KEY", "98765432101234")
+        .var("OTHER_SECRET", r#"","note":"a"#)
+        .run()
+        .exits(0);
+    assert_eq!(ran.json()["note"], "a\u{1b}b\u{202e}");
+    assert_eq!(ran.json()["password"], "[hidden] (it echoes SOME_API_KEY)");
 }
