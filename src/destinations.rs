@@ -106,7 +106,7 @@ pub enum ActionUse {
     /// Nothing.
     None,
     /// The event's action, without which there is nothing to send.
-    Told,
+    Reported,
     /// The same, unless this variable is set, which says it instead.
     UnlessSet(&'static str),
 }
@@ -167,13 +167,13 @@ impl Operation {
     }
 
     /// Says that it tells the event's action.
-    pub const fn tells_action(mut self) -> Self {
-        self.action = ActionUse::Told;
+    pub const fn reports_action(mut self) -> Self {
+        self.action = ActionUse::Reported;
         self
     }
 
     /// Says that it tells the event's action, unless `variable` is set, which says it instead.
-    pub const fn tells_action_unless_set(mut self, variable: &'static str) -> Self {
+    pub const fn reports_action_unless_set(mut self, variable: &'static str) -> Self {
         self.action = ActionUse::UnlessSet(variable);
         self
     }
@@ -187,7 +187,7 @@ impl Operation {
     pub fn needs_action(&self, is_given: impl Fn(&str) -> bool) -> bool {
         match self.action {
             ActionUse::None => false,
-            ActionUse::Told => true,
+            ActionUse::Reported => true,
             ActionUse::UnlessSet(variable) => !is_given(variable),
         }
     }

@@ -19,7 +19,7 @@ pub struct Needs {
 /// What one target of a run brings.
 pub struct Part<'a> {
     target: &'a Target,
-    tells_action: bool,
+    reports_action: bool,
     names: Vec<&'a str>,
 }
 
@@ -28,7 +28,7 @@ impl<'a> Part<'a> {
     pub fn new(target: &'a Target, is_given: impl Fn(&str) -> bool, names: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             target,
-            tells_action: target.operation.needs_action(is_given),
+            reports_action: target.operation.needs_action(is_given),
             names: names.into_iter().collect(),
         }
     }
@@ -49,12 +49,12 @@ pub fn needs<'a>(
         .chain(parts.iter().flat_map(|part| part.names.iter().copied()))
         .collect();
     let names_fact = |fact| all.iter().any(|name| fact_of(name) == Some(fact));
-    let tells_action = parts
+    let reports_action = parts
         .iter()
-        .any(|part| part.tells_action || (is_filtered && !part.target.operation.is_read));
+        .any(|part| part.reports_action || (is_filtered && !part.target.operation.is_read));
     let names_action = all.iter().any(|name| is_action(name));
     Needs {
-        outcome: (is_unknown && (tells_action || names_action)) || (!is_after_script && names_fact(Fact::Jobs)),
+        outcome: (is_unknown && (reports_action || names_action)) || (!is_after_script && names_fact(Fact::Jobs)),
         changes: names_fact(Fact::Changes),
         attempts: parts.iter().any(|part| part.target.operation.counts()),
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 
 use super::{
     runner::{self, Delivery, Ended, Runner},
-    send::of_targets,
+    send::find,
     setup::{Setup, Unusable},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     needs::Needs,
     problem::Unmade,
     report::class::{self, Class},
-    variables::{Unrendered, Values},
+    variables::Values,
 };
 
 /// What a preflight that failed means.
@@ -49,17 +49,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
         return Ok(runner::give_up(&unusable, NOT_READY));
     };
     let mut resolver = setup.resolver();
-    let found: Vec<(Target, Unrendered)> = targets.iter().map(|target| (*target, setup.find(target))).collect();
-    let needed = {
-        let is_unknown = resolver.needs_outcome();
-        of_targets(
-            &found,
-            resolver.mentioned(),
-            setup,
-            is_unknown,
-            resolver.is_after_script(),
-        )
-    };
+    let (found, needed) = find(setup, &mut resolver, &targets);
     // Whatever happened by now: what the run will report is still to come.
     resolver.leave_action_open();
     let gitlab = setup.gitlab_api();

@@ -11,7 +11,7 @@ use crate::{
     delivery::{curl, plan::Plan},
     destinations::Target,
     environment::Environment,
-    event::Event,
+    event::{Event, resolve::Resolver},
     facts::{self, Asker, Facts},
     needs::{Needs, Part, needs},
     problem::Unmade,
@@ -100,17 +100,7 @@ struct Prepared {
 async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prepared {
     let setup = runner.setup;
     let mut resolver = setup.resolver();
-    let found: Vec<(Target, Unrendered)> = targets.iter().map(|target| (*target, setup.find(target))).collect();
-    let needs = {
-        let is_unknown = resolver.needs_outcome();
-        of_targets(
-            &found,
-            resolver.mentioned(),
-            setup,
-            is_unknown,
-            resolver.is_after_script(),
-        )
-    };
+    let (found, needs) = find(setup, &mut resolver, targets);
     let gitlab = setup.gitlab_api();
     if dry_run && gitlab.is_err() {
         resolver.leave_action_open();
@@ -151,24 +141,22 @@ async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prep
     }
 }
 
-/// What a run needs for these targets.
-pub fn of_targets<'a>(
-    targets: &'a [(Target, Unrendered)],
-    of_event: impl Iterator<Item = &'a str>,
-    setup: &Setup,
-    is_unknown: bool,
-    is_after_script: bool,
-) -> Needs {
-    let part =
-        |(target, found): &'a (Target, Unrendered)| Part::new(target, |name| found.is_given(name), found.names());
-    let parts: Vec<Part> = targets.iter().map(part).collect();
-    needs(
+/// The variables of these targets, and what a run needs for them.
+pub fn find(setup: &Setup, resolver: &mut Resolver, targets: &[Target]) -> (Vec<(Target, Unrendered)>, Needs) {
+    let found: Vec<(Target, Unrendered)> = targets.iter().map(|target| (*target, setup.find(target))).collect();
+    let is_unknown = resolver.needs_outcome();
+    let parts: Vec<Part> = found
+        .iter()
+        .map(|(target, found)| Part::new(target, |name| found.is_given(name), found.names()))
+        .collect();
+    let needs = needs(
         &parts,
-        of_event,
+        resolver.mentioned(),
         setup.policy.only.is_some(),
         is_unknown,
-        is_after_script,
-    )
+        resolver.is_after_script(),
+    );
+    (found, needs)
 }
 
 /// Says what of `changes` can't be had, where somebody wants it.

@@ -99,7 +99,7 @@ pub const DESTINATION: Destination = Destination {
             "status",
             "reports the status of a deployment, which is created if there is none; triggers nothing",
         )
-        .tells_action_unless_set("AVIATOR_STATUS"),
+        .reports_action_unless_set("AVIATOR_STATUS"),
         // No read of releases is documented, but a candidate is cut once: that it exists is the answer.
         Operation::new("release", "cuts a release candidate").repeated(Repetition::Asked),
         Operation::new(

@@ -45,7 +45,7 @@ pub const DESTINATION: Destination = Destination {
     operations: &[
         Operation::new("event", "sends the event; every call counts as one more")
             .repeated(Repetition::Unasked)
-            .tells_action(),
+            .reports_action(),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["CTOAI_EVENTS_API_TOKEN"],

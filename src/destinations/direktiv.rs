@@ -95,13 +95,13 @@ pub const DESTINATION: Destination = Destination {
         )
         .repeated(Repetition::Unasked)
         .drastic()
-        .tells_action_unless_set("DIREKTIV_INPUT"),
+        .reports_action_unless_set("DIREKTIV_INPUT"),
         Operation::new(
             "broadcast",
             "sends the event to the namespace's listeners, as a CloudEvent",
         )
         .repeated(Repetition::Deduplicated)
-        .tells_action(),
+        .reports_action(),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["DIREKTIV_URL"],

@@ -116,20 +116,20 @@ pub const DESTINATION: Destination = Destination {
             "upsert",
             "creates the entity, or changes what is given of the one there is",
         )
-        .tells_action_unless_set("PORT_PROPERTIES"),
+        .reports_action_unless_set("PORT_PROPERTIES"),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
-            .tells_action_unless_set("PORT_PROPERTIES"),
+            .reports_action_unless_set("PORT_PROPERTIES"),
         Operation::new(
             "replace",
             "replaces the entity: what is not given is gone; one that is missing is an error",
         )
-        .tells_action_unless_set("PORT_PROPERTIES"),
+        .reports_action_unless_set("PORT_PROPERTIES"),
         Operation::new(
             "patch",
             "changes what is given of the entity; one that is missing is an error",
         )
-        .tells_action_unless_set("PORT_PROPERTIES"),
+        .reports_action_unless_set("PORT_PROPERTIES"),
         Operation::reading("get", "reads the entity"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete").drastic(),
@@ -141,7 +141,7 @@ pub const DESTINATION: Destination = Destination {
             "logs to an action's run, then updates its status, label, links and summary",
         )
         .repeated(Repetition::Asked)
-        .tells_action_unless_set("PORT_RUN_STATUS"),
+        .reports_action_unless_set("PORT_RUN_STATUS"),
         Operation::new(
             "run-log",
             "logs to an action's run, and ends it if PORT_RUN_STATUS is set",

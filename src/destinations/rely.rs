@@ -52,17 +52,17 @@ pub const DESTINATION: Destination = Destination {
             "upsert",
             "creates the entity, or changes the given properties and relations of the one there is",
         )
-        .tells_action_unless_set("RELY_PROPERTIES"),
+        .reports_action_unless_set("RELY_PROPERTIES"),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
-            .tells_action_unless_set("RELY_PROPERTIES"),
+            .reports_action_unless_set("RELY_PROPERTIES"),
         Operation::new("replace", "replaces the entity: what is not given is gone")
-            .tells_action_unless_set("RELY_PROPERTIES"),
+            .reports_action_unless_set("RELY_PROPERTIES"),
         Operation::new(
             "patch",
             "changes the given properties and relations; an entity that is missing is an error",
         )
-        .tells_action_unless_set("RELY_PROPERTIES"),
+        .reports_action_unless_set("RELY_PROPERTIES"),
         Operation::reading("get", "reads the entity"),
     ],
     variables: &[Settings::VARIABLES],

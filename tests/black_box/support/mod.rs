@@ -64,7 +64,7 @@ pub struct Ran {
 
 /// The binary with these arguments, in a GitLab job whose action is `success`, with nothing else in its environment.
 pub fn notify(arguments: &[&str]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_notify-event"));
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("notify-event"));
     command.args(arguments).env_clear().envs(GITLAB.iter().copied());
     Run { command }
         .var("EVENT_ACTION", "success")
@@ -106,7 +106,9 @@ impl Run {
 
     /// Runs it to its end.
     pub fn run(self) -> Ran {
-        let ran = self.start().ends();
+        let begun = Instant::now();
+        let output = assert_cmd::Command::from_std(self.command).output();
+        let ran = Ran::new(begun, output.expect("the binary runs"));
         assert_ne!(ran.code, KILLED, "the binary is not killed\n{}", ran.stderr);
         ran
     }
@@ -144,17 +146,21 @@ impl Running {
 
     /// Waits for its end.
     pub fn ends(self) -> Ran {
-        let Output { status, stdout, stderr } = self.process.wait_with_output().expect("the binary ends");
-        Ran {
-            took: self.begun.elapsed(),
-            code: status.code().unwrap_or(KILLED),
-            stdout: String::from_utf8(stdout).expect("standard output is UTF-8"),
-            stderr: String::from_utf8(stderr).expect("standard error is UTF-8"),
-        }
+        let output = self.process.wait_with_output();
+        Ran::new(self.begun, output.expect("the binary ends"))
     }
 }
 
 impl Ran {
+    fn new(begun: Instant, output: Output) -> Self {
+        Self {
+            took: begun.elapsed(),
+            code: output.status.code().unwrap_or(KILLED),
+            stdout: String::from_utf8(output.stdout).expect("standard output is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("standard error is UTF-8"),
+        }
+    }
+
     /// Checks the exit code, and shows everything if it is another.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
