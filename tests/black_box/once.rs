@@ -564,9 +564,10 @@ fn receipts_are_looked_for_where_artifacts_have_them() {
         ("receipts", Some("receipts")),
         ("./a/b", Some("a/b")),
         ("$PROJECT/a b", Some("a%20b")),
-        ("/tmp/notify-event-once", None),
+        ("$ELSEWHERE/receipts", None),
     ] {
         let folder = folder("once-places");
+        let elsewhere = crate::support::folder("once-elsewhere");
         let sandbox = Sandbox::start();
         seed_only(
             &sandbox,
@@ -577,7 +578,9 @@ fn receipts_are_looked_for_where_artifacts_have_them() {
             .var("CI_PROJECT_DIR", &folder)
             .var(
                 "NOTIFY_OUTPUT_DIR",
-                output.replace("$PROJECT", folder.to_str().expect("UTF-8")),
+                output
+                    .replace("$PROJECT", folder.to_str().expect("UTF-8"))
+                    .replace("$ELSEWHERE", elsewhere.to_str().expect("UTF-8")),
             )
             .within(&folder)
             .run()
