@@ -423,4 +423,62 @@ mod tests {
             "what has ended is not begun again"
         );
     }
+
+    /// What every operation of every destination needs.
+    const EVERYTHING: &[(&str, &str)] = &[
+        ("CI_PROJECT_PATH", "acme/shop"),
+        ("CI_PIPELINE_ID", "8812"),
+        ("CI_COMMIT_SHA", "9f2c1e7"),
+        ("EVENT_ENVIRONMENT", "production"),
+        ("RELY_API_TOKEN", "t"),
+        ("CTOAI_EVENTS_API_TOKEN", "t"),
+        ("CTOAI_TEAM_ID", "team"),
+        ("DIREKTIV_URL", "https://direktiv.example.com"),
+        ("DIREKTIV_NAMESPACE", "demo"),
+        ("DIREKTIV_WORKFLOW", "/deploy.yaml"),
+        ("AVIATOR_API_TOKEN", "t"),
+        ("AVIATOR_PROJECT", "Shop"),
+        ("AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc1"),
+        ("PORT_CLIENT_ID", "id"),
+        ("PORT_CLIENT_SECRET", "secret"),
+        ("PORT_ENTITY_ID", "shop"),
+        ("PORT_QUERY", r#"{"combinator": "and", "rules": []}"#),
+        ("PORT_ACTION", "deploy"),
+        ("PORT_RUN_ID", "r_1"),
+        ("PORT_RUN_LOG", "deployed"),
+    ];
+
+    #[test]
+    fn what_an_operation_says_that_it_reports_is_what_its_plan_is_made_of() {
+        let instead = [
+            ("RELY_PROPERTIES", "{}"),
+            ("DIREKTIV_INPUT", "{}"),
+            ("AVIATOR_STATUS", "success"),
+            ("PORT_PROPERTIES", "{}"),
+            ("PORT_RUN_STATUS", "success"),
+        ];
+        for destination in ALL {
+            for operation in destination.operations {
+                let requests = |more: &[(&str, &str)]| {
+                    let plan = testing::try_plan(destination, operation.name, EVERYTHING.iter().chain(more))?;
+                    Ok::<Vec<String>, Unmade>(plan.steps.iter().map(|step| testing::wire(&step.request)).collect())
+                };
+                let known = |variables: &[(&'static str, &'static str)]| {
+                    let with = [variables, &[("EVENT_ACTION", "success")]].concat();
+                    (requests(variables), requests(&with))
+                };
+                let name = format!("{}:{}", destination.name, operation.name);
+                let (without, with) = known(&[]);
+                let with = with.unwrap_or_else(|why| panic!("{name}: {why}"));
+                let is_given = |variables: &[(&str, &str)], name: &str| variables.iter().any(|(own, _)| *own == name);
+                let needs = operation.needs_action(|name| is_given(EVERYTHING, name));
+                assert_eq!(without != Ok(with), needs, "{name}: {without:?}");
+                if let ActionUse::UnlessSet(variable) = operation.action {
+                    assert!(is_given(&instead, variable), "{variable}");
+                    let (without, with) = known(&instead);
+                    assert_eq!(without, with, "{name}, where {variable} says it");
+                }
+            }
+        }
+    }
 }
