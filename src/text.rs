@@ -105,6 +105,24 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// How many values a JSON text holds, near enough: each stands behind a brace, a bracket, a comma or a colon that is in no
+/// string. A small text can be a large tree.
+pub fn count_of_values(json: &str) -> usize {
+    let mut count = 0;
+    let mut is_string = false;
+    let mut is_escaped = false;
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'{' | b'[' | b',' | b':' if !is_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +148,12 @@ mod tests {
             r"section_start:1:x\u{d}\u{1b}[0K \u{202e}\u{200b}\u{2028}\u{9b}\u{7f}"
         );
         assert_eq!(one_line("Größe 🚀 日本"), "Größe 🚀 日本");
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        assert_eq!(count_of_values(r#"{"a, [\"{": [1, "x,y", {}]}"#), 6);
+        assert_eq!(count_of_values(&"{\"\":0},".repeat(1000)), 3000);
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub enum Unexpected {
     Undocumented(String),
 }
 
+/// The most values in a reply: a value takes some 150 bytes of memory, so that the largest reply that is read, of 16 MiB,
+/// takes about four times its size.
+const MOST_VALUES: usize = 400_000;
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Reply {
@@ -57,10 +61,16 @@ impl Reply {
             is_utf8,
             redactor: Redactor::default(),
         };
-        if is_utf8 && reply.encoding().is_none() {
+        if is_utf8 && reply.encoding().is_none() && !reply.is_too_large_a_tree() {
             reply.json = serde_json::from_str(&reply.body).ok();
         }
         reply
+    }
+
+    /// Whether the body has more values than are read: 16 MiB of empty objects take a hundred times that in memory.
+    fn is_too_large_a_tree(&self) -> bool {
+        // A short body can't hold so many.
+        self.body.len() > MOST_VALUES && text::count_of_values(&self.body) > MOST_VALUES
     }
 
     /// The same reply; what it says to people is without what `redactor` hides. What it says to the program stays.
@@ -203,6 +213,8 @@ impl Reply {
             "no body"
         } else if !self.is_utf8 {
             "something that is not UTF-8"
+        } else if self.is_too_large_a_tree() {
+            "more than 400000 values, which are more than are read"
         } else {
             "something that is not JSON"
         }
@@ -407,6 +419,19 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(latin.body.contains("nchen"));
+    }
+
+    #[test]
+    fn a_reply_that_is_too_large_a_tree_is_not_read() {
+        let tree = |count: usize| format!("[{}0]", "{\"\":0},".repeat(count));
+        assert!(reply(200, &[], &tree(100_000)).json().is_some());
+        let large = reply(200, &[], &tree(200_000));
+        assert!(large.json().is_none());
+        let why = large.expect_json().unwrap_err();
+        assert!(matches!(why, Unexpected::Undocumented(what) if what.contains("more than 400000 values")));
+        // What stands in texts is no value.
+        let text = format!("{{\"a\":\"{}\"}}", ",".repeat(500_000));
+        assert!(reply(200, &[], &text).json().is_some());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::{
     files,
     problem::Problem,
     redaction::Redactor,
+    text::count_of_values,
 };
 
 /// The receipt, for programs and for later attempts of the job.
@@ -351,13 +352,6 @@ impl Allowance {
         }
         serde_json::from_str(&text).map_err(|error| format!("is no JSON: {error}"))
     }
-}
-
-/// How many values a JSON text holds at most: each stands behind one of these.
-fn count_of_values(text: &str) -> usize {
-    text.bytes()
-        .filter(|byte| matches!(byte, b'{' | b'[' | b',' | b':'))
-        .count()
 }
 
 /// What a file holds that an earlier run has kept.
