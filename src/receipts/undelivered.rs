@@ -10,9 +10,9 @@ use crate::{
     delivery::result::DeliveryResult,
     destinations::Target,
     event::Event,
-    problem::Unmade,
+    problem::{Problem, Unmade},
     redaction::HIDDEN,
-    variables::{Resolved, Values, Variable},
+    variables::{Default, Resolved, Values, Variable},
 };
 
 /// The version of the files' form.
@@ -171,6 +171,11 @@ impl Undelivered {
             let kept = self.settings.get(variable.name).and_then(Value::as_str);
             match kept {
                 Some(value) => (variable, Ok(Some(Resolved::kept(variable.name, value.to_owned())))),
+                // This program keeps all that has to be set, and what is set now may mean something else.
+                None if variable.default == Default::Required => {
+                    let why = "has to be set, and the file does not have it: something else made or changed the file";
+                    (variable, Err(Problem::new(variable.name, why).into()))
+                }
                 None => (variable, Ok(Resolved::default_of(variable))),
             }
         };
@@ -186,7 +191,6 @@ impl Undelivered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Problem;
     use serde_json::json;
 
     fn undelivered(more: &Value) -> Result<Undelivered, String> {
@@ -233,6 +237,16 @@ mod tests {
         assert_eq!(value("RELY_PROPERTIES"), Some("{}"), "it could not be read then");
         assert_eq!(value("RELY_BLUEPRINT"), Some("release"));
         assert_eq!(value("RELY_ENTITY_ID"), None, "it was not set then");
+    }
+
+    #[test]
+    fn what_has_to_be_set_and_is_not_in_the_file_is_named() {
+        let kept = undelivered(&json!({"destination": "cto", "operation": "event", "settings": {}}));
+        let values = kept.unwrap().values(&Values::default());
+        match values.get("CTOAI_TEAM_ID") {
+            Err(Unmade::Wrong(problems)) => assert_eq!(problems[0].variable, "CTOAI_TEAM_ID"),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
