@@ -2,7 +2,10 @@
 //! earlier attempts of this job delivered. None of it may break a delivery: what can't be had is said, and the event
 //! goes out with what is known.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use futures_util::future::{join, join_all};
 use serde_json::Value;
@@ -171,7 +174,7 @@ impl Asker<'_> {
         let merge_requests = match ours.and_then(|ours| ours["id"].as_u64()) {
             // Who may see the deployments may not see these: the rest is known all the same.
             Some(id) => self.ask(gitlab.merge_requests(id)).await.unwrap_or_default(),
-            None => Value::Null,
+            None => Rc::default(),
         };
         Ok(changes::described(ours, before, &merge_requests, now))
     }
@@ -180,7 +183,7 @@ impl Asker<'_> {
         self.gitlab.as_ref().map_err(Clone::clone)
     }
 
-    async fn ask(&self, plan: Plan) -> Result<Value, String> {
+    async fn ask(&self, plan: Plan) -> Result<Rc<Value>, String> {
         let result = self.courier.deliver("GitLab", plan, &mut Session::default()).await;
         match result {
             DeliveryResult {

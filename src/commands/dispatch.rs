@@ -51,7 +51,7 @@ impl Delivered<'_> {
         let answers: Vec<(Target, &Value)> = self
             .ended
             .iter()
-            .filter_map(|one| Some((one.target, one.result.json.as_ref()?)))
+            .filter_map(|one| Some((one.target, one.result.json.as_deref()?)))
             .collect();
         self.record.finish(&answers, exit_code);
     }
@@ -130,7 +130,7 @@ impl Runner<'_> {
         };
         let is_cut_off = dispatch.run(&courier, self).await;
         let ended: Vec<Ended> = dispatch.ended.into_values().collect();
-        for json in ended.iter().filter_map(|one| one.result.json.as_ref()) {
+        for json in ended.iter().filter_map(|one| one.result.json.as_deref()) {
             console.json(json).context("standard output can't be written to")?;
         }
         Ok(Delivered {

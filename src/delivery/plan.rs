@@ -89,7 +89,7 @@ pub struct Delivered {
     /// What a person may want to know.
     pub note: Option<String>,
     /// What was asked for: the JSON of `get`, `search` and `list`.
-    pub json: Option<Value>,
+    pub json: Option<Rc<Value>>,
 }
 
 /// What has been sent so far under a step's name.

@@ -1,6 +1,9 @@
 //! A service's reply: bounded, and read with suspicion.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Map, Value};
 
@@ -39,7 +42,7 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body as text; what is not UTF-8 is replaced.
     pub body: String,
-    json: Option<Value>,
+    json: Option<Rc<Value>>,
     is_utf8: bool,
     /// What cleans all that is shown of it to people.
     redactor: Redactor,
@@ -62,7 +65,7 @@ impl Reply {
             redactor: Redactor::default(),
         };
         if is_utf8 && reply.encoding().is_none() && !reply.is_too_large_a_tree() {
-            reply.json = serde_json::from_str(&reply.body).ok();
+            reply.json = serde_json::from_str(&reply.body).ok().map(Rc::new);
         }
         reply
     }
@@ -102,12 +105,17 @@ impl Reply {
 
     /// The body, if it is JSON.
     pub fn json(&self) -> Option<&Value> {
-        self.json.as_ref()
+        self.json.as_deref()
+    }
+
+    /// The same, to be kept: a copy of a large answer would take as much memory again.
+    pub fn shared_json(&self) -> Option<Rc<Value>> {
+        self.json.clone()
     }
 
     /// The value at a JSON pointer, if it is a string.
     pub fn text_at(&self, pointer: &str) -> Option<&str> {
-        self.json.as_ref()?.pointer(pointer)?.as_str()
+        self.json()?.pointer(pointer)?.as_str()
     }
 
     /// The object of a successful reply.
@@ -147,7 +155,7 @@ impl Reply {
         if !self.is_success() {
             return Err(Unexpected::Status);
         }
-        self.json.as_ref().ok_or_else(|| self.unexpected(&self.kind()))
+        self.json().ok_or_else(|| self.unexpected(&self.kind()))
     }
 
     /// A reply without a body, of the status with which the service documents one.
@@ -161,7 +169,7 @@ impl Reply {
         if self.status == status && self.is_empty() {
             return Ok(());
         }
-        Err(if self.json.as_ref().is_some_and(|body| !complaints(body).is_empty()) {
+        Err(if self.json().is_some_and(|body| !complaints(body).is_empty()) {
             self.contradictory()
         } else if self.is_empty() {
             self.unexpected(&format!("no body, and not {status}"))
@@ -237,7 +245,7 @@ impl Reply {
     /// What the service says is wrong, for the program: the texts that the services' error bodies have in common, else
     /// the body. Every vendor's form is listed in docs/vendors/ under errors.
     pub fn said(&self) -> String {
-        let found = self.json.as_ref().map(complaints).unwrap_or_default();
+        let found = self.json().map(complaints).unwrap_or_default();
         if !found.is_empty() {
             found.join(": ")
         } else if self.encoding().is_some() || self.kind() == "an HTML page" {

@@ -1,6 +1,6 @@
 //! How a delivery ended: plain data for reports and receipts.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub struct DeliveryResult {
     /// What the service calls the last request.
     pub request_id: Option<String>,
     /// What was read.
-    pub json: Option<Value>,
+    pub json: Option<Rc<Value>>,
     /// Whether the service has accepted it, and only its end is not known.
     pub is_accepted: bool,
     /// Whether it may have been processed although it failed.

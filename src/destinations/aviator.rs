@@ -339,7 +339,7 @@ fn list(settings: &Settings, event: &Event) -> Result<Plan, Problem> {
     let step = Step::new("list", api.request(Method::Get, &page()), |reply, _| {
         match reply.expect_json() {
             Ok(deployments) if deployments.is_array() => Verdict::Delivered(Delivered {
-                json: Some(deployments.clone()),
+                json: reply.shared_json(),
                 ..Delivered::default()
             }),
             Ok(_) => Verdict::Undocumented(not_a_list(reply)),

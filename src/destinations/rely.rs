@@ -116,7 +116,7 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
         let request = api.request(Method::Get, "");
         let read = Step::new("get", request, move |reply, _| match api.held(reply) {
             Ok(_) => Verdict::Delivered(Delivered {
-                json: reply.json().cloned(),
+                json: reply.shared_json(),
                 ..Delivered::default()
             }),
             Err(unexpected) => unexpected.into(),

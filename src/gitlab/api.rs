@@ -140,8 +140,8 @@ impl GitLab {
         let path: Vec<String> = path.split('/').map(segment).collect();
         let request = self.request(&format!("/jobs/{job}/artifacts/{}", path.join("/")));
         let step = Step::new("artifact", request, |reply, _| match reply.expect_json() {
-            Ok(json) => Verdict::Delivered(Delivered {
-                json: Some(json.clone()),
+            Ok(_) => Verdict::Delivered(Delivered {
+                json: reply.shared_json(),
                 ..Delivered::default()
             }),
             Err(unexpected) => unexpected.into(),
@@ -243,7 +243,7 @@ impl Pager {
             }
             let whole = found.pages.iter().flat_map(|page| page.iter().cloned()).collect();
             Verdict::Delivered(Delivered {
-                json: Some(Value::Array(whole)),
+                json: Some(Rc::new(Value::Array(whole))),
                 ..Delivered::default()
             })
         })
@@ -301,7 +301,7 @@ mod tests {
     fn pages_become_one_list() {
         match read(&after(PAGES - 1, 0), "[30]".to_owned(), "") {
             Verdict::Delivered(delivered) => {
-                assert_eq!(delivered.json, Some((1..=30).collect()));
+                assert_eq!(delivered.json, Some(Rc::new((1..=30).collect())));
             }
             other => panic!("{other:?}"),
         }

@@ -141,7 +141,9 @@ impl OutputFolder {
                 in_the_way = Err(io::Error::other(why));
                 continue;
             }
-            files::replace(&self.path, &name, &format!("{}\n", self.redactor.json(json)))?;
+            let mut text = serde_json::to_string(&self.redactor.json(json))?;
+            text.push('\n');
+            files::replace(&self.path, &name, &text)?;
             if !receipt.files.contains(&name) {
                 receipt.files.push(name);
             }

@@ -172,7 +172,7 @@ impl Execute {
         let id = id.to_owned();
         let read = move |reply: &Reply, _| {
             let (json, note) = match reply.expect_json() {
-                Ok(body) => (output(body), None),
+                Ok(body) => (output(body).map(Rc::new), None),
                 Err(_) => (
                     None,
                     Some(format!("its output can't be read: it answered {}", reply.status)),
@@ -204,7 +204,7 @@ fn delivered(id: String) -> Verdict {
 fn returned(reply: &Reply) -> Verdict {
     match reply.expect_empty_or_json() {
         Ok(()) => Verdict::Delivered(Delivered {
-            json: reply.json().cloned(),
+            json: reply.shared_json(),
             ..Delivered::default()
         }),
         Err(unexpected) => unexpected.into(),

@@ -150,7 +150,7 @@ pub(super) fn get(job: &Job) -> Result<Plan, Problem> {
     let path = format!("{entities}/{}{}", segment(&id), query(included(&job.settings)));
     let step = Step::new("get", job.api.request(Method::Get, &path), |reply, _| {
         match accepted(reply) {
-            Ok(body) if body.get("entity").is_some_and(Value::is_object) => found(Value::Object(body.clone())),
+            Ok(body) if body.get("entity").is_some_and(Value::is_object) => found(reply.shared_json()),
             Ok(_) => undocumented(reply, "an \"entity\""),
             Err(verdict) => verdict,
         }
@@ -178,7 +178,7 @@ pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
         let path = format!("/entities/search{}", query(included(&job.settings)));
         let request = job.api.send(Method::Post, &path, &wanted, "PORT_QUERY")?;
         let step = Step::new("search", request, |reply, _| match entities_of(reply) {
-            Ok((body, entities)) => found(whole(body, entities.clone())),
+            Ok((body, entities)) => found(Some(Rc::new(whole(body, entities.clone())))),
             Err(verdict) => verdict,
         });
         return Ok(Plan::new(None, vec![step.large()]));
@@ -250,10 +250,10 @@ impl Search {
                     let next = next.to_owned();
                     Verdict::Then(search.page(search.request(Some(&next)), Some(next), pages))
                 }
-                None => found(whole(
-                    body,
-                    pages.entities.iter().flat_map(|page| page.iter().cloned()).collect(),
-                )),
+                None => {
+                    let entities = pages.entities.iter().flat_map(|page| page.iter().cloned());
+                    found(Some(Rc::new(whole(body, entities.collect()))))
+                }
             }
         })
         .large()
@@ -272,15 +272,18 @@ fn entities_of(reply: &Reply) -> Result<(&Map<String, Value>, &Vec<Value>), Verd
 
 /// A search's last reply, with all entities and no further page.
 fn whole(last: &Map<String, Value>, entities: Vec<Value>) -> Value {
-    let mut whole = last.clone();
-    whole.shift_remove("next");
-    whole.insert("entities".to_owned(), Value::Array(entities));
-    Value::Object(whole)
+    let mut entities = Some(entities);
+    let members = last.iter().filter(|(name, _)| *name != "next");
+    let whole = members.map(|(name, value)| match (name.as_str(), &mut entities) {
+        ("entities", entities) => (name.clone(), entities.take().into()),
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(whole.collect())
 }
 
-fn found(json: Value) -> Verdict {
+fn found(json: Option<Rc<Value>>) -> Verdict {
     Verdict::Delivered(Delivered {
-        json: Some(json),
+        json,
         ..Delivered::default()
     })
 }
@@ -856,7 +859,7 @@ mod tests {
         let reply = r#"{"ok":true,"entities":[{"identifier":"a"}],"matchingBlueprints":["service"]}"#;
         match read(step, FIRST, 200, reply) {
             Verdict::Delivered(delivered) => {
-                assert_eq!(delivered.json, serde_json::from_str(reply).unwrap());
+                assert_eq!(delivered.json.unwrap().to_string(), reply);
             }
             other => panic!("{other:?}"),
         }
@@ -900,10 +903,8 @@ mod tests {
             r#"{"ok":true,"entities":[{"identifier":"n3"}],"next":null}"#,
         ) {
             Verdict::Delivered(delivered) => assert_eq!(
-                delivered.json,
-                Some(
-                    json!({"ok": true, "entities": [{"identifier": "n1"}, {"identifier": "n2"}, {"identifier": "n3"}]})
-                )
+                delivered.json.unwrap().to_string(),
+                r#"{"ok":true,"entities":[{"identifier":"n1"},{"identifier":"n2"},{"identifier":"n3"}]}"#
             ),
             other => panic!("{other:?}"),
         }
