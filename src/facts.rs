@@ -24,7 +24,7 @@ use crate::{
         outcome::{self, Outcome},
     },
     needs::Needs,
-    receipts::{once::Attempt, receipt::Receipt},
+    receipts::{folder::RECEIPT, once::Attempt, receipt::Receipt},
     report::class::Class,
 };
 
@@ -144,7 +144,7 @@ impl Asker<'_> {
     }
 
     async fn receipt(&self, gitlab: &GitLab, job: u64, folder: Option<&Path>) -> Option<Receipt> {
-        let path = folder?.join("receipt.json");
+        let path = folder?.join(RECEIPT);
         let json = self.ask(gitlab.artifact(job, path.to_str()?)).await.ok()?;
         // A job that died early may have uploaded what another one left in its work tree.
         Receipt::from_json(&json).filter(|receipt| receipt.origin.job_id.as_deref() == Some(&job.to_string()))

@@ -127,10 +127,10 @@ impl Template {
 
     fn new(value: Value, literals: Literals) -> Result<Self, TemplateError> {
         let mut names = BTreeSet::new();
+        let engine = engine(&literals);
         let source = each_leaf(value, &mut |text| {
             let source = literals.hide(&text);
             if is_template(&source) {
-                let engine = engine(&literals);
                 names.extend(Leaf::new(&engine, &source, &literals)?.names());
             }
             Ok(Value::String(source))
@@ -152,11 +152,11 @@ impl Template {
     /// # Errors
     /// A name that has no value or is out of reach, or more than may be sent.
     pub fn render(&self, scope: &Scope) -> Result<Value, TemplateError> {
+        let engine = engine(&self.literals);
         each_leaf(self.source.clone(), &mut |source| {
             if !is_template(&source) {
                 return Ok(Value::String(self.literals.restore(&source)));
             }
-            let engine = engine(&self.literals);
             Leaf::new(&engine, &source, &self.literals)?.render(scope)
         })
     }

@@ -19,20 +19,8 @@ use crate::{
     variables::{Group as _, Renderer, Variable},
 };
 
-/// What the event has beside its own variables.
-pub const DERIVED: &[&str] = &[
-    "time",
-    "started_at",
-    "finished_at",
-    "duration",
-    "queued",
-    "job",
-    "job_url",
-    "started_by",
-    "attempt",
-    "action_source",
-    "schema_version",
-];
+/// What the event has beside its own variables and [`OF_JOBS`].
+const DERIVED: &[&str] = &["time", "action_source", "schema_version"];
 
 /// Which of the event's fields only GitLab's jobs can tell, where this is no `after_script`.
 const OF_JOBS: &[&str] = &[
@@ -200,7 +188,7 @@ impl Reach {
                 let names: Vec<&str> = EventVariables::VARIABLES
                     .iter()
                     .map(|variable| variable.field)
-                    .chain(DERIVED.iter().copied())
+                    .chain(DERIVED.iter().chain(OF_JOBS).copied())
                     .collect();
                 let is_there = name.is_empty() || names.contains(&name);
                 if is_there { None } else { none("the event has", names) }
