@@ -1,7 +1,7 @@
 //! Which variables hold credentials, and what of them has to be hidden: the declared ones, however they are given, and
 //! whatever else is called a token, a password or the like.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use serde_json::Value;
 use url::Url;
@@ -116,12 +116,22 @@ fn hide_value(redactor: &Redactor, name: &str, value: &str, is_header: bool) {
         hide_header_line(redactor, name, value);
     } else if let Ok(json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value) {
         hide_json(redactor, name, "", &json);
-    } else if let Some(parts) = secret_parts_of_url(value) {
+    } else if let Some(parts) = secret_parts_of_url(&with_scheme(name, value)) {
         for part in parts {
             redactor.hide(&part, name);
         }
     } else {
         redactor.hide(value, name);
+    }
+}
+
+/// A value with the scheme that it may lack where it is a proxy's address, as `proxy.example.com:3128`: its host is no
+/// secret then either.
+fn with_scheme<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
+    if name.to_ascii_lowercase().ends_with("_proxy") && !value.contains("://") {
+        format!("http://{value}").into()
+    } else {
+        value.into()
     }
 }
 

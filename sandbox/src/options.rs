@@ -101,6 +101,8 @@ pub struct Certificate {
     pub common_name: String,
     /// Whether it signs itself and is an authority and the server's at the same time, as `openssl req -x509` makes it.
     pub signs_itself: bool,
+    /// Whether clients are given this very certificate to trust, rather than the root that has signed it.
+    pub given_itself: bool,
     /// The years at whose beginnings its validity begins and ends; None for one that is valid now.
     pub years: Option<(i32, i32)>,
 }
@@ -111,6 +113,7 @@ impl Default for Certificate {
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             common_name: "notify-event sandbox server".to_owned(),
             signs_itself: false,
+            given_itself: false,
             years: None,
         }
     }

@@ -168,6 +168,9 @@ impl Client {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
                 Err(error) => {
+                    if let Some(why) = way.wants_tls(status, &body) {
+                        return Err(SendError::Misconfigured(why));
+                    }
                     return Err(SendError::MaybeSent(format!(
                         "{} answered {status}, but not to the end: {}",
                         way.host(),
@@ -176,7 +179,14 @@ impl Client {
                 }
             }
         }
-        Ok(Reply::new(status, headers, body))
+        if let Some(why) = way.wants_tls(status, &body) {
+            return Err(SendError::Misconfigured(why));
+        }
+        let reply = Reply::new(status, headers, body);
+        Ok(match proxy.filter(|proxy| proxy.sees_requests(&url)) {
+            Some(proxy) => reply.through(proxy.shown()),
+            None => reply,
+        })
     }
 }
 

@@ -304,6 +304,10 @@ impl InFlight<'_> {
         } else {
             format!("answered {}: {complaint}", reply.status)
         };
+        let said = match reply.gateway() {
+            Some(proxy) => format!("{said} (it came through {proxy}, which may have said that itself)"),
+            None => said,
+        };
         match reply.status {
             status if is_passing(status) => {
                 let wait = reply.retry_after(self.reset_header, SystemTime::now());

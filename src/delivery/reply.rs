@@ -44,6 +44,8 @@ pub struct Reply {
     pub body: String,
     json: Option<Rc<Value>>,
     is_utf8: bool,
+    /// The proxy that could have made it, where one could.
+    proxy: Option<String>,
     /// What cleans all that is shown of it to people.
     redactor: Redactor,
 }
@@ -62,6 +64,7 @@ impl Reply {
             body,
             json: None,
             is_utf8,
+            proxy: None,
             redactor: Redactor::default(),
         };
         if is_utf8 && reply.encoding().is_none() && !reply.is_too_large_a_tree() {
@@ -82,6 +85,20 @@ impl Reply {
             redactor: redactor.clone(),
             ..self
         }
+    }
+
+    /// The same reply, which came through a proxy that sees requests and could have answered itself; shown as `proxy`.
+    pub fn through(self, proxy: String) -> Self {
+        Self {
+            proxy: Some(proxy),
+            ..self
+        }
+    }
+
+    /// The proxy that this may be of, rather than of the service: 502, 503 and 504 are a gateway's own words.
+    pub fn gateway(&self) -> Option<&str> {
+        let proxy = self.proxy.as_deref()?;
+        (502..=504).contains(&self.status).then_some(proxy)
     }
 
     /// How the body is compressed, if it is.

@@ -121,6 +121,10 @@ fn what_is_wrong_with_a_certificate_is_said_once_with_what_mends_just_that() {
         signs_itself: true,
         ..certificate
     };
+    let given_itself = |certificate: Certificate| Certificate {
+        given_itself: true,
+        ..certificate
+    };
     let expired = "expired at 2021-01-01T00:00:00Z";
     let early = "valid from 2090-01-01T00:00:00Z on";
     let named = "for other.example.com, 10.0.0.1, not for service.invalid";
@@ -147,6 +151,17 @@ fn what_is_wrong_with_a_certificate_is_said_once_with_what_mends_just_that() {
             "Correct RELY_API_URL",
         ),
         (signing_itself(of_names(&[])), nameless, "Correct RELY_API_URL"),
+        (given_itself(of_years(2020, 2021)), expired, "Have it renewed there"),
+        (
+            given_itself(of_years(2090, 2091)),
+            early,
+            "this machine's clock is wrong",
+        ),
+        (
+            given_itself(of_names(&["other.example.com", "10.0.0.1"])),
+            named,
+            "Correct RELY_API_URL",
+        ),
     ] {
         let shown = format!("{certificate:?}");
         let (sandbox, root) = tls_with(certificate);
@@ -203,6 +218,30 @@ fn a_certificate_that_signs_itself_is_trusted_where_that_very_certificate_is_giv
         .var("CI_SERVER_TLS_CA_FILE", &path)
         .run()
         .exits(78);
+    assert_eq!(sandbox.requests().len(), 0);
+}
+
+#[test]
+fn a_certificate_of_an_unknown_authority_is_trusted_where_that_very_certificate_is_given() {
+    let given_itself = || {
+        tls_with(Certificate {
+            given_itself: true,
+            ..Certificate::default()
+        })
+    };
+    let (sandbox, own) = given_itself();
+    let (_, of_another) = given_itself();
+    run(&sandbox, DESTINATIONS)
+        .var("NOTIFY_CA_FILE", format!("{of_another}{own}"))
+        .run()
+        .exits(0);
+    sandbox.reset();
+    run(&sandbox, &["rely"])
+        .var("NOTIFY_CA_FILE", &of_another)
+        .run()
+        .exits(78)
+        .says_of("rely", "signed by no root that is known here")
+        .says_of("rely", "give its root in NOTIFY_CA_FILE, or the certificate itself");
     assert_eq!(sandbox.requests().len(), 0);
 }
 
@@ -268,6 +307,43 @@ fn https_at_a_port_for_http_is_said_so() {
         .says_of("rely", &format!("localhost:{port} (RELY_API_URL) does not speak TLS"))
         .says_of("rely", "http://")
         .hides("corrupt message");
+}
+
+#[test]
+fn http_at_a_port_for_tls_is_said_so() {
+    let (sandbox, _) = tls();
+    let of = |body: &'static str| Proxy::answering(body).address();
+    for server in [
+        sandbox.address().to_string(),
+        of("\x15\x03\x01\x00\x02\x02\x46"),
+        of("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"),
+        of(
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n<html>\r\n<head><title>400 The plain HTTP request \
+            was sent to HTTPS port</title></head>",
+        ),
+    ] {
+        run(&sandbox, &["rely"])
+            .var("RELY_API_URL", format!("http://{server}/rely"))
+            .var("NOTIFY_ATTEMPTS", "5")
+            .run()
+            .exits(78)
+            .says_of("rely", "misconfigured")
+            .says_of(
+                "rely",
+                &format!("{server} (RELY_API_URL) does not speak plain http at that port"),
+            )
+            .says_of("rely", "https://");
+    }
+    // A proxy for TLS that is asked in the clear.
+    let proxy = sandbox.address();
+    rely_at(&sandbox, &format!("http://{ELSEWHERE}"))
+        .var("http_proxy", format!("http://{proxy}"))
+        .run()
+        .exits(78)
+        .says_of(
+            "rely",
+            &format!("the proxy {proxy} (http_proxy) does not speak plain http"),
+        );
 }
 
 #[test]
@@ -676,6 +752,20 @@ fn a_proxy_that_is_not_there_is_named_and_not_the_service() {
             "http://proxy.invalid:3128".to_owned(),
             "proxy.invalid:3128",
         ),
+        // Without its scheme an address is no secret either.
+        ("http", "http_proxy", dead.to_owned(), dead),
+        (
+            "https",
+            "HTTPS_PROXY",
+            "proxy.invalid:3128".to_owned(),
+            "proxy.invalid:3128",
+        ),
+        (
+            "https",
+            "all_proxy",
+            "socks5h://proxy.invalid".to_owned(),
+            "proxy.invalid:1080",
+        ),
     ] {
         let ran = rely_at(&sandbox, &format!("{scheme}://{ELSEWHERE}"))
             .var(variable, &proxy)
@@ -688,6 +778,41 @@ fn a_proxy_that_is_not_there_is_named_and_not_the_service() {
             ran.stderr
         );
     }
+}
+
+#[test]
+fn a_name_that_is_looked_up_here_for_a_proxy_is_the_services() {
+    rely_at(&Sandbox::start(), &format!("https://{ELSEWHERE}"))
+        .var(
+            "all_proxy",
+            format!("socks5://{}", dead().trim_start_matches("http://")),
+        )
+        .run()
+        .exits(75)
+        .says_of("rely", &format!("the name {ELSEWHERE} can't be resolved"));
+}
+
+#[test]
+fn a_gateways_error_behind_a_proxy_names_the_proxy_too() {
+    let sandbox = Sandbox::start();
+    let proxy = Proxy::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    rely_at(&sandbox, &format!("http://{ELSEWHERE}"))
+        .var("http_proxy", proxy.url())
+        .run()
+        .exits(75)
+        .says_of(
+            "rely",
+            &format!(
+                "answered 503 (it came through the proxy {} (http_proxy)",
+                proxy.address()
+            ),
+        );
+    let service = Proxy::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    run(&sandbox, &["rely"])
+        .var("RELY_API_URL", service.url())
+        .run()
+        .exits(75)
+        .hides("proxy ");
 }
 
 #[test]

@@ -31,7 +31,13 @@ pub(super) fn make(wanted: &Certificate) -> (TlsAcceptor, String) {
         root.distinguished_name.push(DnType::CommonName, "notify-event sandbox");
         root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(root, KeyPair::generate().expect(made)).expect(made);
-        (server.signed_by(&key, &issuer).expect(made), issuer.pem())
+        let certificate = server.signed_by(&key, &issuer).expect(made);
+        let trusted = if wanted.given_itself {
+            certificate.pem()
+        } else {
+            issuer.pem()
+        };
+        (certificate, trusted)
     };
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -71,7 +71,8 @@ impl Way<'_> {
     fn failed_proxy(&self, failure: Failure) -> Option<&Proxy> {
         self.proxy.filter(|proxy| {
             tunnel_error(failure.error).is_some()
-                || failure.is_dns
+                // What a SOCKS proxy has looked up here is the service's name; that of the proxy itself is hidden.
+                || (failure.is_dns && !proxy.is_socks())
                 || (failure.is_connect && proxy.sees_requests(self.url))
         })
     }
@@ -85,6 +86,9 @@ impl Way<'_> {
         {
             return Some(unauthorized(proxy));
         }
+        if self.url.scheme() == "http" && chain(failure.error).any(|error| error.to_string() == NO_HTTP) {
+            return Some(self.no_http());
+        }
         let at = at_proxy.map_or_else(|| self.service(), Proxy::shown);
         let address = at_proxy.map_or(self.address, |proxy| Some(proxy.variable.as_str()));
         match chain(failure.error).find_map(<dyn Error>::downcast_ref::<rustls::Error>)? {
@@ -95,6 +99,32 @@ impl Way<'_> {
             )),
             _ => None,
         }
+    }
+
+    /// What it means that plain http was answered by something else: by TLS, as a rule.
+    fn no_http(&self) -> String {
+        let proxy = self.proxy.filter(|proxy| proxy.sees_requests(self.url));
+        let at = proxy.map_or_else(|| self.service(), Proxy::shown);
+        let address = proxy.map_or(self.address, |proxy| Some(proxy.variable.as_str()));
+        format!(
+            "{at} does not speak plain http at that port: it is one for https://, or of another protocol. Correct {}",
+            address.unwrap_or("the address")
+        )
+    }
+
+    /// What a server says that was asked by plain http at its port for TLS, if this is it: nginx, Apache and Go answer
+    /// in plain http, each in its own words, and have not read the request.
+    pub(super) fn wants_tls(&self, status: u16, body: &[u8]) -> Option<String> {
+        const WORDS: &[&str] = &[
+            "plain HTTP request was sent to HTTPS port",
+            "speaking plain HTTP to an SSL-enabled server port",
+            "sent an HTTP request to an HTTPS server",
+        ];
+        let is_it = self.url.scheme() == "http" && status == 400 && {
+            let body = String::from_utf8_lossy(body);
+            WORDS.iter().any(|words| body.contains(words))
+        };
+        is_it.then(|| self.no_http())
     }
 
     pub(super) fn in_words(&self, failure: Failure) -> String {
@@ -114,6 +144,8 @@ impl Way<'_> {
                 format!("no connection to {proxy} {within}")
             } else if said.ends_with("unsuccessful") {
                 format!("{proxy} refuses to lead to {host}")
+            } else if why == said && said.ends_with("underlying connection") {
+                format!("no connection to {proxy}")
             } else if said.is_empty() || said.ends_with("underlying connection") {
                 format!("no connection to {proxy}: {why}")
             } else {
@@ -137,6 +169,9 @@ impl Way<'_> {
         }
     }
 }
+
+/// What the HTTP client says of an answer that does not begin as one does.
+const NO_HTTP: &str = "invalid HTTP version parsed";
 
 /// What a proxy's own answer 407 means.
 pub(super) fn unauthorized(proxy: &Proxy) -> String {

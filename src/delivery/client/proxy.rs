@@ -27,7 +27,12 @@ impl Proxy {
 
     /// Whether it is asked for each request, rather than for a tunnel through which it sees nothing.
     pub(super) fn sees_requests(&self, to: &Url) -> bool {
-        to.scheme() == "http" && !self.url.scheme().starts_with("socks")
+        to.scheme() == "http" && !self.is_socks()
+    }
+
+    /// Whether it leads bytes, and knows nothing of http.
+    pub(super) fn is_socks(&self) -> bool {
+        self.url.scheme().starts_with("socks")
     }
 
     /// Whether it gets a user name or a password.

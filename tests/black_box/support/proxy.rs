@@ -25,7 +25,10 @@ impl Proxy {
         Self::start(move |mut client, seen| {
             let asked = head_of(&mut client)?;
             seen.lock().ok()?.push(asked);
-            client.write_all(head.as_bytes()).ok()
+            client.write_all(head.as_bytes()).ok()?;
+            // Hung up with a body unread, the answer could be lost.
+            client.shutdown(Shutdown::Write).ok()?;
+            std::io::copy(&mut client, &mut std::io::sink()).map(|_| ()).ok()
         })
     }
 
