@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod aviator;
+mod blueprint;
 mod cto;
 mod direktiv;
 mod port;

@@ -330,18 +330,23 @@ fn dependents_are_deleted_only_when_asked() {
         &json!({"identifier": "a", "relations": {"service": "shop"}}),
     );
     let shop = "/v1/blueprints/service/entities/shop";
+    let kept = format!("{shop}?delete_dependents=false");
     assert_eq!(
         refused(&port.bytes("DELETE", shop, b"")),
+        refusal(422, "invalid_request")
+    );
+    assert_eq!(
+        refused(&port.bytes("DELETE", &kept, b"")),
         refusal(403, "has_dependents")
     );
     let deleted = port.bytes("DELETE", &format!("{shop}?delete_dependents=true"), b"");
     assert_eq!((deleted.status, deleted.json()), (200, json!({"ok": true})));
     assert_eq!(port.get(&format!("{ENTITIES}/a")).status, 404);
-    assert_eq!(refused(&port.bytes("DELETE", shop, b"")), refusal(404, "not_found"));
+    assert_eq!(refused(&port.bytes("DELETE", &kept, b"")), refusal(404, "not_found"));
     for id in ["a", "b"] {
         upsert(&port, "upsert=true", &json!({"identifier": id}));
     }
-    let path = "/v1/blueprints/deployment/bulk/entities/delete";
+    let path = "/v1/blueprints/deployment/bulk/entities/delete?delete_dependents=false";
     assert_eq!(port.post(path, &json!({"entities": ["a", "c"]})).status, 404);
     assert_eq!(port.get("/v1/blueprints/deployment/entities-count").json()["count"], 2);
     assert_eq!(
@@ -440,7 +445,7 @@ fn searches_find_and_page() {
     }
     let path = format!("{ENTITIES}/search");
     let mut seen = Vec::new();
-    let mut body = json!({"limit": 2, "include": ["identifier"]});
+    let mut body = json!({"limit": 2, "include": ["$identifier"]});
     loop {
         let page = port.post(&path, &body).json();
         seen.extend(
@@ -459,6 +464,50 @@ fn searches_find_and_page() {
     assert_eq!(port.post(&path, &json!({"limit": 1001})).status, 422);
     assert_eq!(port.post(&path, &json!({"limit": 0})).status, 422);
     assert_eq!(port.post(&path, &json!({"from": "x"})).status, 422);
+}
+
+#[test]
+fn each_search_has_words_of_its_own_for_what_is_included() {
+    let sandbox = Sandbox::start();
+    let port = port(&sandbox);
+    upsert(
+        &port,
+        "upsert=true",
+        &json!({"identifier": "a'b", "title": "A", "properties": {"version": "1", "branch": "main"}}),
+    );
+    let in_one = |include: &Value| port.post(&format!("{ENTITIES}/search"), &json!({"include": include}));
+    assert_eq!(
+        in_one(&json!(["$identifier", "version"])).json()["entities"],
+        json!([{"identifier": "a'b", "properties": {"version": "1"}}])
+    );
+    for general in ["identifier", "properties.version", "$nothing", "nothing"] {
+        assert_eq!(
+            refused(&in_one(&json!([general]))),
+            refusal(422, "invalid_request"),
+            "{general}"
+        );
+    }
+    let rules = json!({"combinator": "and", "rules": []});
+    let in_all = |include: &str| port.post(&format!("/v1/entities/search?include={include}"), &rules);
+    assert_eq!(in_all("identifier&include=properties.version").status, 200);
+    for of_one in ["$identifier", "version"] {
+        assert_eq!(in_all(of_one).status, 422, "{of_one}");
+        assert_eq!(
+            port.get(&format!("{ENTITIES}/a'b?include={of_one}")).status,
+            422,
+            "{of_one}"
+        );
+    }
+}
+
+#[test]
+fn a_blueprint_can_be_read() {
+    let sandbox = Sandbox::start();
+    let port = port(&sandbox);
+    let blueprint = port.get("/v1/blueprints/deployment").json()["blueprint"].clone();
+    let shipped = sandbox::port_deployment_blueprint();
+    assert_eq!(blueprint["schema"], shipped["schema"]);
+    assert_eq!(refused(&port.get("/v1/blueprints/nope")), refusal(404, "not_found"));
 }
 
 #[test]

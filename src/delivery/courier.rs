@@ -193,6 +193,7 @@ impl InFlight<'_> {
                 Verdict::Delivered(delivered) => return Ok(delivered),
                 Verdict::Skipped(why) => return Err(Stopped(Class::Skipped, why)),
                 Verdict::Rejected(why) => return Err(Stopped(Class::Rejected, why)),
+                Verdict::Misconfigured(why) => return Err(Stopped(Class::Misconfigured, why)),
                 Verdict::Unavailable(why) => return Err(Stopped(Class::Unavailable, why)),
                 Verdict::Undocumented(why) => {
                     self.is_ambiguous |= step.acts();

@@ -42,6 +42,8 @@ pub enum Verdict {
     Later(Duration, Step, String),
     /// The service says no; the reason is its own.
     Rejected(String),
+    /// A variable has to be set right, as the service's answer to a question has shown: which one, and how.
+    Misconfigured(String),
     /// The service says that it succeeded, in a reply that it does not document: what is wrong with it. Whoever sent
     /// that reply, it is not known whether the request was carried out.
     Undocumented(String),

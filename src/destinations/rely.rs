@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition, is_overtaken};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, blueprint::Sent, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -20,6 +20,8 @@ use crate::{
     time, variables,
     variables::{BaseUrl, Group as _, Object, type_of},
 };
+
+mod blueprint;
 
 variables! {
     /// What `rely` reads.
@@ -95,16 +97,18 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
     let settings: Settings = context.values.read()?;
     check_blueprint(&settings.blueprint)?;
     let (id, ..) = id(&settings, context.event)?;
-    let api = Api::new(&settings, &id, &Value::Null);
-    let request = api.request(Method::Get, "");
-    let read = Step::new("check", request, move |reply, _| match reply.status {
-        404 if reply.json().is_some() => Verdict::noted("the token is accepted; the entity is not there yet"),
-        _ => match api.held(reply) {
-            Ok(_) => Verdict::noted("the token is accepted; the entity is there"),
-            Err(unexpected) => unexpected.into(),
-        },
-    });
-    Ok(Plan::new(Some(id), vec![read]))
+    let api = Rc::new(Api::new(&settings, &id, &Value::Null, context.event));
+    let first = if context.operation == "get" {
+        api.is_there("")
+    } else {
+        let sent = Sent::of_any(context.event, |event| {
+            Ok(blueprint::sent(&settings, &entity(&settings, &id, event)?, event))
+        })?;
+        let address = format!("{}/{}", api.blueprints, segment(&settings.blueprint));
+        let request = Request::new(Method::Get, address).bearer(&api.token);
+        blueprint::check(request, sent, move |note| api.is_there(note))
+    };
+    Ok(Plan::new(Some(id), vec![first]))
 }
 
 fn plan(context: &Context) -> Result<Plan, Unmade> {
@@ -112,7 +116,7 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
     check_blueprint(&settings.blueprint)?;
     let (id, given, variable) = id(&settings, context.event)?;
     if context.operation == "get" {
-        let api = Api::new(&settings, &id, &Value::Null);
+        let api = Api::new(&settings, &id, &Value::Null, context.event);
         let request = api.request(Method::Get, "");
         let read = Step::new("get", request, move |reply, _| match api.held(reply) {
             Ok(_) => Verdict::Delivered(Delivered {
@@ -124,7 +128,7 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
         return Ok(Plan::new(Some(id), vec![read.large()]));
     }
     let entity = entity(&settings, &id, context.event)?;
-    let api = Rc::new(Api::new(&settings, &id, &entity));
+    let api = Rc::new(Api::new(&settings, &id, &entity, context.event));
     let mut plan = match (context.operation, context.in_doubt_since) {
         ("create", Some(since)) => Plan::new(None, vec![api.unless_created(since)]),
         ("create", None) => Plan::new(None, vec![api.create(IfThere::Refused)]),
@@ -154,9 +158,11 @@ const PATCH: &str = "?patch=true";
 struct Api {
     token: Secret,
     entities: String,
+    blueprints: String,
     id: String,
     entity: String,
     body: Value,
+    sent: Sent,
 }
 
 /// What it means that an entity is there which was to be created.
@@ -174,9 +180,12 @@ enum IfThere {
 const OURS: &str = "it exists: an earlier attempt got through, though its reply did not";
 
 impl Api {
-    fn new(settings: &Settings, id: &str, body: &Value) -> Self {
-        let entities = settings.url.join(&["/api/v1", "/api"], "/api/v1/entities");
+    fn new(settings: &Settings, id: &str, body: &Value, event: &Event) -> Self {
+        let at = |path: &str| settings.url.join(&["/api/v1", "/api"], path);
+        let entities = at("/api/v1/entities");
         Self {
+            blueprints: at("/api/v1/blueprints"),
+            sent: blueprint::sent(settings, body, event),
             token: settings.token.clone(),
             id: id.to_owned(),
             entity: format!("{entities}/{}", segment(id)),
@@ -260,9 +269,25 @@ impl Api {
         })
     }
 
+    /// Reads the entity: that tells whether the token is accepted. `note` is said besides.
+    fn is_there(self: &Rc<Self>, note: &'static str) -> Step {
+        let api = Rc::clone(self);
+        let request = self.request(Method::Get, "");
+        Step::new("is it there", request, move |reply, _| match reply.status {
+            404 if reply.json().is_some() => {
+                Verdict::noted(format!("the token is accepted; the entity is not there yet{note}"))
+            }
+            _ => match api.held(reply) {
+                Ok(_) => Verdict::noted(format!("the token is accepted; the entity is there{note}")),
+                Err(unexpected) => unexpected.into(),
+            },
+        })
+    }
+
     fn accept(&self, reply: &Reply) -> Verdict {
         match self.held(reply) {
             Ok(_) => Verdict::delivered(),
+            Err(Unexpected::Status) => blueprint::refused(&self.sent, reply),
             Err(unexpected) => unexpected.into(),
         }
     }

@@ -60,8 +60,26 @@ pub fn try_plan<'a>(
     operation: &str,
     variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
 ) -> Result<Plan, Unmade> {
+    try_to(destination.plan, destination, operation, variables)
+}
+
+/// The plan of an operation's check with these variables.
+pub fn try_check<'a>(
+    destination: &'static Destination,
+    operation: &str,
+    variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+) -> Result<Plan, Unmade> {
+    try_to(destination.check, destination, operation, variables)
+}
+
+fn try_to<'a>(
+    make: fn(&Context) -> Result<Plan, Unmade>,
+    destination: &'static Destination,
+    operation: &str,
+    variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+) -> Result<Plan, Unmade> {
     let (event, values) = event_and_values(destination, variables);
-    (destination.plan)(&Context {
+    make(&Context {
         operation: destination
             .operation(operation)
             .expect("it is one of its operations")
@@ -106,6 +124,7 @@ pub fn in_words(verdict: &Verdict) -> String {
             delivered.note.as_deref().unwrap_or("-")
         ),
         Verdict::Rejected(why) => format!("rejected {why}"),
+        Verdict::Misconfigured(why) => format!("misconfigured {why}"),
         Verdict::Undocumented(why) => format!("undocumented {why}"),
         Verdict::Failed(why) => format!("failed {why}"),
         Verdict::Unavailable(why) => format!("unavailable {why}"),

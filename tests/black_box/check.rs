@@ -139,6 +139,30 @@ const WRONG: &[Row] = &[
     ("rely", "RELY_PROPERTIES", "{broken", 78, &["RELY_PROPERTIES"]),
     (
         "rely",
+        "RELY_BLUEPRINT",
+        "nope",
+        78,
+        &["Blueprint with id nope not found. RELY_BLUEPRINT is `nope`: correct it"],
+    ),
+    (
+        "rely",
+        "RELY_PROPERTIES",
+        r#"{"duration": "long", "nope": 1}"#,
+        78,
+        &[
+            "RELY_PROPERTIES does not fit the blueprint `deployment`: \"duration\" has to be of the type number, and is a \
+             string, \"nope\" is not in it",
+        ],
+    ),
+    (
+        "rely",
+        "RELY_RELATIONS",
+        r#"{"nope": "a"}"#,
+        78,
+        &["RELY_RELATIONS does not fit the blueprint `deployment`: \"nope\" is no relation of it"],
+    ),
+    (
+        "rely",
         "RELY_ENTITY_TITLE",
         "{{ event.nothing }}",
         78,
@@ -241,8 +265,43 @@ const WRONG: &[Row] = &[
         "port",
         "PORT_BLUEPRINT",
         "nope",
-        76,
-        &["rejected (", "HTTP 404", "\"nope\""],
+        78,
+        &[
+            "misconfigured (",
+            "HTTP 404",
+            "\"nope\"",
+            "PORT_BLUEPRINT is `nope`: correct it",
+        ],
+    ),
+    (
+        "port",
+        "PORT_BLUEPRINT",
+        "service",
+        78,
+        &[
+            "PORT_BLUEPRINT is `service`, which the default fields do not fit: \"status\" is not in it",
+            "examples/port/deployment-blueprint.json",
+        ],
+    ),
+    (
+        "port",
+        "PORT_PROPERTIES",
+        r#"{"duration": "long", "url": "no address", "nope": 1, "status": null}"#,
+        78,
+        &[
+            "PORT_PROPERTIES does not fit the blueprint `deployment`: \"duration\" has to be of the type number, and is a \
+             string, \"url\" has to be of the format url, \"nope\" is not in it",
+        ],
+    ),
+    (
+        "port",
+        "PORT_RELATIONS",
+        r#"{"nope": "a", "images": "a", "service": ["a"]}"#,
+        78,
+        &[
+            "PORT_RELATIONS does not fit the blueprint `deployment`: \"nope\" is no relation of it, \"images\" is a list there",
+            "\"service\" is one identifier there",
+        ],
     ),
     ("port", "PORT_API_URL", CLOSED, 75, &["unavailable", "127.0.0.1:9"]),
     ("port:run-update", "PORT_RUN_ID", "", 78, &["PORT_RUN_ID is not set"]),

@@ -381,6 +381,15 @@ fn port() {
                 ],
             ),
             case(
+                "search-in-one",
+                &[&["port"], &["port:search"]],
+                &[
+                    ("PORT_QUERY", r#"{"combinator": "and", "rules": []}"#),
+                    ("PORT_BLUEPRINT", "deployment"),
+                    ("PORT_INCLUDE", "identifier,properties.status,relations.service"),
+                ],
+            ),
+            case(
                 "override",
                 &[&["port"]],
                 &[

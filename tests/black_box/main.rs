@@ -20,6 +20,7 @@ mod kills;
 mod network;
 mod once;
 mod outcome;
+mod portals;
 mod redaction;
 mod replay;
 mod report;

@@ -94,6 +94,7 @@ impl Port {
         }
         self.authorise(request)?;
         match (method, rest) {
+            ("GET", ["blueprints", blueprint]) => self.state.read_blueprint(blueprint, request),
             ("POST", ["blueprints", blueprint, "entities"]) => self.state.create(blueprint, request, self.updated),
             ("GET", ["blueprints", blueprint, "entities"]) => self.state.list(blueprint, request),
             ("GET", ["blueprints", blueprint, "entities-count"]) => self.state.count(blueprint, request),

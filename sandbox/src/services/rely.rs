@@ -9,7 +9,7 @@ mod request;
 mod shape;
 mod store;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::options::Options;
 use crate::stand_in::{CredentialsIn, Declaration, StandIn, Variable};
@@ -73,6 +73,7 @@ impl Rely {
             ("GET", ["entities", id]) => self.read(id, request),
             ("POST", ["tasks"]) => self.store.start_task(request),
             ("GET", ["tasks", id]) => self.store.poll_task(id),
+            ("GET", ["blueprints", id]) => self.read_blueprint(id, request),
             (_, ["entities" | "tasks"] | ["entities" | "tasks", _]) => Err(Refusal::new(405, "Method Not Allowed")),
             _ => Err(Refusal::new(404, "Not Found")),
         }
@@ -129,6 +130,25 @@ impl Rely {
             .get(id)
             .ok_or(Refusal::new(404, &format!("Entity with id {id} not found")))?;
         Ok(Reply::json(200, entity))
+    }
+
+    /// `GET /api/v1/blueprints/{id}`, in the form that the vendor's client gives them (docs/vendors/rely.md 3, 4).
+    fn read_blueprint(&self, id: &str, request: &Request) -> Result<Reply, Refusal> {
+        refuse_query(request, &[])?;
+        let blueprint = self
+            .store
+            .blueprints
+            .get(id)
+            .ok_or(Refusal::new(404, &format!("Blueprint with id {id} not found")))?;
+        let relations = blueprint["relations"].as_array().into_iter().flatten();
+        let relations: Map<String, Value> = relations
+            .filter_map(|name| Some((name.as_str()?.to_owned(), json!({"title": name}))))
+            .collect();
+        let reply = json!({
+            "id": id, "title": id, "schemaProperties": {"type": "object", "properties": blueprint["properties"]},
+            "relations": relations,
+        });
+        Ok(Reply::json(200, &reply))
     }
 
     /// `GET /api/v1/entities`. Filters are documented for a sibling route only, so they are refused.

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{super::is_overtaken, Api, Job, Settings, accepted, error, shown, undocumented, word};
+use super::{
+    super::is_overtaken, Api, Job, Settings, accepted, blueprint, error, include, is_missing, shown, undocumented, word,
+};
 use crate::{
     delivery::{
         plan::{Delivered, LARGE, Plan, Step, Verdict},
@@ -13,7 +15,7 @@ use crate::{
     },
     event::{Action, Event},
     problem::{Problem, Unmade},
-    variables::{Flag, JsonOrText, Object, type_of},
+    variables::{Flag, JsonOrText, List, Object, type_of},
 };
 
 /// The longest identifier of an entity, in characters (docs/vendors/port.md 2).
@@ -29,7 +31,7 @@ const PAGE: u32 = 1000;
 const PAGES: usize = 1000;
 
 /// The blueprint of `examples/port/deployment-blueprint.json`.
-const DEPLOYMENT: &str = "deployment";
+pub(super) const DEPLOYMENT: &str = "deployment";
 
 /// `upsert`, `create`, `replace` and `patch`.
 pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
@@ -64,12 +66,18 @@ pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
         _ => (Method::Post, entities),
     };
     let body = body(settings, operation, &id, job.context.event)?;
+    let sent = Rc::new(blueprint::sent(job, &body));
+    let written = move |reply: &Reply, is_validation| match accepted(reply) {
+        Err(Verdict::ByStatus) => blueprint::refused(&sent, reply),
+        Err(verdict) => verdict,
+        Ok(_) => written(reply, is_validation),
+    };
     let request = job
         .api
         .send(method, &format!("{place}{}", query(pairs)), &body, "PORT_PROPERTIES")?;
     let is_in_doubt = job.context.is_in_doubt();
     let step = match operation {
-        "create" => Step::new("create", request, move |reply, sent| {
+        "create" => Step::new("create", request, move |reply: &Reply, sent| {
             // An attempt of our own whose reply was lost may have created it (docs/vendors/port.md 6).
             let is_taken = reply.status == 409 && error(reply) == Some("identifier_taken");
             if (sent.ambiguous || is_in_doubt) && !is_validation && is_taken {
@@ -80,8 +88,8 @@ pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
             }
             written(reply, is_validation)
         }),
-        "replace" => Step::new("replace", request, |reply, _| written(reply, false)),
-        "patch" => Step::new("patch", request, |reply, _| written(reply, false)),
+        "replace" => Step::new("replace", request, move |reply, _| written(reply, false)),
+        "patch" => Step::new("patch", request, move |reply, _| written(reply, false)),
         _ => Step::new("upsert", request, move |reply, _| written(reply, is_validation)),
     };
     let step = if job.context.is_replay && operation != "create" {
@@ -119,35 +127,18 @@ fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
 
 /// 201 with the entity, or 200, which was documented for updates until 2025 (docs/vendors/port.md 2).
 fn written(reply: &Reply, is_validation: bool) -> Verdict {
-    match accepted(reply) {
-        Ok(_) => Verdict::Delivered(Delivered {
-            identifier: reply.text_at("/entity/identifier").map(str::to_owned),
-            note: is_validation.then(|| "only checked, nothing written: PORT_VALIDATION_ONLY is true".to_owned()),
-            json: None,
-        }),
-        Err(verdict) => verdict,
-    }
-}
-
-/// Counts the blueprint's entities: that tells whether the credentials are accepted, and the blueprint is there.
-pub(super) fn check(job: &Job) -> Result<Plan, Problem> {
-    let path = format!("{}-count", entities(&job.settings)?);
-    let step = Step::new(
-        "check",
-        job.api.request(Method::Get, &path),
-        |reply, _| match accepted(reply) {
-            Ok(_) => Verdict::noted("the credentials are accepted, and the blueprint is there"),
-            Err(verdict) => verdict,
-        },
-    );
-    Ok(Plan::new(None, vec![step]))
+    Verdict::Delivered(Delivered {
+        identifier: reply.text_at("/entity/identifier").map(str::to_owned),
+        note: is_validation.then(|| "only checked, nothing written: PORT_VALIDATION_ONLY is true".to_owned()),
+        json: None,
+    })
 }
 
 /// `get`.
 pub(super) fn get(job: &Job) -> Result<Plan, Problem> {
     let entities = entities(&job.settings)?;
     let id = identifier(job)?;
-    let path = format!("{entities}/{}{}", segment(&id), query(included(&job.settings)));
+    let path = format!("{entities}/{}{}", segment(&id), included(&job.settings));
     let step = Step::new("get", job.api.request(Method::Get, &path), |reply, _| {
         match accepted(reply) {
             Ok(body) if body.get("entity").is_some_and(Value::is_object) => found(reply.shared_json()),
@@ -175,7 +166,7 @@ pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
     }
     let wanted = Value::Object(wanted.clone());
     if !job.context.values.is_given("PORT_BLUEPRINT") {
-        let path = format!("/entities/search{}", query(included(&job.settings)));
+        let path = format!("/entities/search{}", included(&job.settings));
         let request = job.api.send(Method::Post, &path, &wanted, "PORT_QUERY")?;
         let step = Step::new("search", request, |reply, _| match entities_of(reply) {
             Ok((body, entities)) => found(Some(Rc::new(whole(body, entities.clone())))),
@@ -184,8 +175,8 @@ pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
         return Ok(Plan::new(None, vec![step.large()]));
     }
     let mut body = json!({ "query": wanted, "limit": PAGE });
-    if let Some(include) = &job.settings.include {
-        body["include"] = json!(include.0);
+    if let Some(List(words)) = &job.settings.include {
+        body["include"] = json!(include::of_one(words)?);
     }
     let search = Rc::new(Search {
         api: job.api.clone(),
@@ -309,8 +300,7 @@ pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
     let pairs = std::iter::once(("delete_dependents", word(settings.delete_dependents))).chain(run);
     let path = format!("{entities}/{}{}", segment(&id), query(pairs));
     let step = Step::new("delete", job.api.request(Method::Delete, &path), |reply, sent| {
-        // Only Port's own 404 counts: a proxy's says nothing about the entity.
-        let is_missing = reply.status == 404 && reply.json().is_some_and(|body| body["ok"] == false);
+        let is_missing = is_missing(reply);
         match accepted(reply) {
             Err(_) if is_missing && sent.ambiguous => Verdict::Delivered(Delivered {
                 note: Some("it is gone: an earlier attempt got through, though its reply did not".to_owned()),
@@ -325,13 +315,13 @@ pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
 }
 
 /// The path of a blueprint's entities.
-fn entities(settings: &Settings) -> Result<String, Problem> {
+pub(super) fn entities(settings: &Settings) -> Result<String, Problem> {
     check_name("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
     Ok(format!("/blueprints/{}/entities", segment(&settings.blueprint)))
 }
 
 /// The entity's identifier: its own variable, else the event's id.
-fn identifier(job: &Job) -> Result<String, Problem> {
+pub(super) fn identifier(job: &Job) -> Result<String, Problem> {
     let (variable, id) = match &job.settings.id {
         Some(id) => ("PORT_ENTITY_ID", id.as_str()),
         None => ("EVENT_ID", job.context.event.id()?),
@@ -342,10 +332,10 @@ fn identifier(job: &Job) -> Result<String, Problem> {
 
 /// Whether an entity can be called so.
 pub(super) fn check_identifier(variable: &str, id: &str) -> Result<(), Problem> {
-    check_name(variable, id, IDENTIFIER_LIMIT, "=")
+    check_name(variable, id, IDENTIFIER_LIMIT, "='")
 }
 
-/// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, of which blueprints lack the `=` (docs/vendors/port.md 2). What
+/// Port's pattern, `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/='-]+$`, of which blueprints lack `=` and `'` (docs/vendors/port.md 2). What
 /// counts as a letter here is a little wider than `\p{L}`: a vowel sign is left for Port to refuse.
 fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), Problem> {
     let is_legal = |character: char| {
@@ -356,7 +346,7 @@ fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), 
     };
     let count = id.chars().count();
     let why = if let Some(illegal) = id.chars().find(|&character| !is_legal(character)) {
-        let sign = if also.is_empty() { "" } else { " =" };
+        let sign = if also.is_empty() { "" } else { " = '" };
         format!("with {illegal:?} in it; Port allows letters, digits and @ _ . + : \\ / -{sign}")
     } else if count > limit {
         format!("of {count} characters; Port allows {limit}")
@@ -368,14 +358,15 @@ fn check_name(variable: &str, id: &str, limit: usize, also: &str) -> Result<(), 
     Err(Problem::new(variable, format!("is `{}`, {why}", shown(id))))
 }
 
-fn included(settings: &Settings) -> impl Iterator<Item = (&str, &str)> {
-    let names = settings.include.iter().flat_map(|include| &include.0);
-    names.map(|name| ("include", name.as_str()))
+/// The query that says what of an entity is wanted.
+fn included(settings: &Settings) -> String {
+    let words = settings.include.as_ref().map(|List(words)| include::general(words));
+    query(words.iter().flatten().map(|word| ("include", word.as_str())))
 }
 
 /// The entity's JSON. A PATCH takes no other keys, and null for title, icon and team (docs/vendors/port.md 2); it does not
 /// repeat the identifier, which there would be a new name.
-fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result<Value, Unmade> {
+pub(super) fn body(settings: &Settings, operation: &str, id: &str, event: &Event) -> Result<Value, Unmade> {
     let is_patch = operation == "patch";
     let text = |text: &str| {
         if is_patch && text == "null" {
@@ -872,11 +863,14 @@ mod tests {
 
     #[test]
     fn a_search_in_one_blueprint_reads_page_after_page() {
-        let mut plan = plan("search", &[QUERY, SERVICE, ("PORT_INCLUDE", "identifier")]);
+        let mut plan = plan(
+            "search",
+            &[QUERY, SERVICE, ("PORT_INCLUDE", "identifier,properties.version")],
+        );
         let page = |from: &str| {
             format!(
                 "POST https://api.port.io/v1/blueprints/service/entities/search\n{{\"query\":{},\"limit\":1000,\
-                 \"include\":[\"identifier\"]{from}}}",
+                 \"include\":[\"$identifier\",\"version\"]{from}}}",
                 QUERY.1
             )
         };

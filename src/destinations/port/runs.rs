@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Api, Job, RunStatus, accepted, check_segment, entities::check_identifier, error, shown};
+use super::{Api, Job, RunStatus, accepted, check_segment, entities::check_identifier, error, is_missing, shown};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -23,13 +23,18 @@ use crate::{
 variables! {
     /// What Port hands to the pipeline that it triggers.
     pub struct Trigger, "GitLab, pipeline triggers" {
-        /// The file with the JSON that triggered the pipeline, set by GitLab. The run's id is read from it: `port_context.runId`, `context.runId` or `runId`.
+        /// The file with the JSON that triggered the pipeline, set by GitLab. The run's id is read from it: `port_context.runId`, `context.runId`, `port_payload.context.runId` or `runId`.
         payload: Option<Foreign> = "TRIGGER_PAYLOAD", optional;
     }
 }
 
 /// Where Port's guides put the run's id, in the order in which it is looked for (docs/vendors/port.md 3).
-const RUN_ID: &[&str] = &["/port_context/runId", "/context/runId", "/runId"];
+const RUN_ID: &[&str] = &[
+    "/port_context/runId",
+    "/context/runId",
+    "/port_payload/context/runId",
+    "/runId",
+];
 
 /// How many entries of a log are asked for at a time, and how many times: a log that is longer is not read to its end.
 const LOGS: &str = "100";
@@ -180,6 +185,26 @@ pub(super) fn log(job: &Job) -> Result<Plan, Problem> {
         found: vec![("PORT_RUN_ID", id.clone())],
         ..Plan::new(Some(id), vec![step])
     })
+}
+
+/// Reads the run: that tells whether the credentials are accepted, and the run is there.
+pub(super) fn check(job: &Job) -> Result<Plan, Problem> {
+    let id = run_id(job)?;
+    let path = format!("/actions/runs/{}{}", segment(&id), query([("version", "v2")]));
+    let shown = shown(&id);
+    let step = Step::new(
+        "check",
+        job.api.request(Method::Get, &path),
+        move |reply, _| match accepted(reply) {
+            Err(Verdict::ByStatus) if is_missing(reply) => Verdict::Misconfigured(format!(
+                "PORT_RUN_ID is `{shown}`, and Port has no such run: {}",
+                reply.complaint()
+            )),
+            Err(verdict) => verdict,
+            Ok(_) => Verdict::noted("the credentials are accepted, and the run is there"),
+        },
+    );
+    Ok(Plan::new(Some(id), vec![step]))
 }
 
 /// Whether Port refuses an update or a log because the run has ended. The code is not certain; that of a run which Port
@@ -347,7 +372,7 @@ fn triggered_by(job: &Job) -> Result<String, Problem> {
         .find_map(|pointer| payload.pointer(pointer)?.as_str().filter(|id| !id.is_empty()))
         .map(str::to_owned)
         .ok_or_else(|| {
-            problem("TRIGGER_PAYLOAD has none in port_context.runId, context.runId or runId, as text".to_owned())
+            problem("TRIGGER_PAYLOAD has none in port_context.runId, context.runId, port_payload.context.runId or runId, as text".to_owned())
         })
 }
 
@@ -538,6 +563,7 @@ mod tests {
             r#"{"port_context":{"runId":"r_9"},"context":{"runId":"no"},"runId":"no"}"#,
             r#"{"port_context":{},"context":{"runId":"r_9"},"runId":"no","text":"{{ not.a.template }}"}"#,
             r#"{"port_context":null,"context":{"runId":""},"runId":"r_9"}"#,
+            r#"{"port_payload":{"context":{"runId":"r_9"}},"runId":"no"}"#,
         ] {
             let request = request("run-log", &[log, ("TRIGGER_PAYLOAD", payload)]);
             assert!(

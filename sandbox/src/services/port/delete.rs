@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::request::{Refusal, body, flag, only, query};
+use super::request::{Refusal, body, only, query, required_flag};
 use super::state::State;
 use crate::wire::{Reply, Request};
 
@@ -13,7 +13,7 @@ impl State {
     /// `DELETE …/entities/{id}?delete_dependents=false`.
     pub(super) fn delete(&mut self, blueprint: &str, id: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = query(request, &["delete_dependents", "run_id"])?;
-        let dependents = flag(&query, "delete_dependents")?;
+        let dependents = required_flag(&query, "delete_dependents")?;
         let run = self.run_of(&query)?;
         self.blueprint(blueprint)?;
         self.deletable(blueprint, id, dependents)?;
@@ -25,7 +25,7 @@ impl State {
     /// `POST …/bulk/entities/delete?delete_dependents=false`: all or nothing.
     pub(super) fn bulk_delete(&mut self, blueprint: &str, request: &Request) -> Result<Reply, Refusal> {
         let query = query(request, &["delete_dependents"])?;
-        let dependents = flag(&query, "delete_dependents")?;
+        let dependents = required_flag(&query, "delete_dependents")?;
         self.blueprint(blueprint)?;
         let body = body(request)?;
         only(&body, &["entities"])?;

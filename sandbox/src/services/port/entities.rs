@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::entity::FIELDS;
-use super::request::{Refusal, body, flag, only, query};
+use super::request::{Refusal, body, flag, only, query, required_flag};
 use super::state::State;
 use super::view::VIEW;
 use super::write::{Flags, Mode};
@@ -100,6 +100,12 @@ impl State {
         Ok(Reply::json(200, &json!({"ok": true, "entities": shown})))
     }
 
+    /// `GET /v1/blueprints/{bp}`.
+    pub(super) fn read_blueprint(&self, id: &str, request: &Request) -> Result<Reply, Refusal> {
+        query(request, &["exclude_calculated_properties"])?;
+        Ok(Reply::json(200, &json!({"ok": true, "blueprint": self.blueprint(id)?})))
+    }
+
     /// `GET …/entities-count`.
     pub(super) fn count(&self, blueprint: &str, request: &Request) -> Result<Reply, Refusal> {
         query(request, &[])?;
@@ -118,11 +124,8 @@ impl State {
             "run_id",
         ];
         let query = query(request, &known)?;
-        if query.get("upsert").is_none() {
-            return Err(Refusal::invalid("querystring must have required property 'upsert'"));
-        }
         let mode = Mode::Create {
-            upsert: flag(&query, "upsert")?,
+            upsert: required_flag(&query, "upsert")?,
             merge: flag(&query, "merge")?,
         };
         Ok((mode, self.flags(&query)?))

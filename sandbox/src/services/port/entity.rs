@@ -51,11 +51,11 @@ pub(super) fn fill(entity: &mut Value, body: &Map<String, Value>, relations: Map
 /// The identifier's pattern, its look-ahead spelled out, and its length (docs/vendors/port.md 2).
 pub(super) fn check_identifier(identifier: &str) -> Result<(), Refusal> {
     static PATTERN: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"^[\p{L}0-9@_.+:\\/=-]+$").expect("a constant pattern"));
+        LazyLock::new(|| Regex::new(r"^[\p{L}0-9@_.+:\\/='-]+$").expect("a constant pattern"));
     let fits = PATTERN.is_match(identifier) && !matches!(identifier, "." | "..");
     if !fits {
         return Err(Refusal::invalid(
-            r#"body/identifier must match pattern "^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$""#,
+            r#"body/identifier must match pattern "^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/='-]+$""#,
         ));
     }
     if identifier.chars().count() > 1000 {

@@ -74,6 +74,16 @@ pub(super) fn flag(query: &Query, name: &str) -> Result<bool, Refusal> {
     }
 }
 
+/// A boolean that the query must have.
+pub(super) fn required_flag(query: &Query, name: &str) -> Result<bool, Refusal> {
+    if query.get(name).is_none() {
+        return Err(Refusal::invalid(format!(
+            "querystring must have required property '{name}'"
+        )));
+    }
+    flag(query, name)
+}
+
 /// A number of the query or its default.
 pub(super) fn number(query: &Query, name: &str, default: usize) -> Result<usize, Refusal> {
     let wrong = |_| Refusal::invalid(format!("querystring/{name} must be integer"));

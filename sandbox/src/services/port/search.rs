@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::request::{Refusal, body, flag, only, query};
 use super::rules::{check, fits};
 use super::state::State;
-use super::view::{VIEW, view};
+use super::view::{VIEW, general, paths_of, view};
 use crate::wire::{Reply, Request};
 
 /// The page of a search in a blueprint: what is the default, and what the most (docs/vendors/port.md 2).
@@ -27,7 +27,7 @@ impl State {
         only(&search, &["combinator", "rules"])?;
         let search = Value::Object(search);
         check(&search)?;
-        let (include, exclude) = (query.all("include"), query.all("exclude"));
+        let (include, exclude) = general(&query)?;
         let (mut entities, mut blueprints) = (Vec::new(), Vec::new());
         for (blueprint, all) in &self.entities {
             for entity in all.values() {
@@ -48,7 +48,7 @@ impl State {
     /// `POST /v1/blueprints/{bp}/entities/search`, in pages.
     pub(super) fn search_in(&self, blueprint: &str, request: &Request) -> Result<Reply, Refusal> {
         query(request, &[])?;
-        self.blueprint(blueprint)?;
+        let schema = self.blueprint(blueprint)?;
         let body = body(request)?;
         only(&body, &["query", "include", "exclude", "limit", "from"])?;
         let names = |name: &str| match body.get(name) {
@@ -57,10 +57,15 @@ impl State {
                 let names = value
                     .as_array()
                     .and_then(|all| all.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-                names.ok_or(Refusal::invalid(format!("body/{name} must be an array of strings")))
+                let names = names.ok_or(Refusal::invalid(format!("body/{name} must be an array of strings")))?;
+                paths_of(schema, name, &names)
             }
         };
         let (include, exclude) = (names("include")?, names("exclude")?);
+        let (include, exclude): (Vec<&str>, Vec<&str>) = (
+            include.iter().map(String::as_str).collect(),
+            exclude.iter().map(String::as_str).collect(),
+        );
         let limit = match body.get("limit") {
             None => PAGE,
             Some(limit) => {

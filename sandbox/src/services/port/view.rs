@@ -25,7 +25,8 @@ impl State {
         } else {
             entity.clone()
         };
-        Ok(view(&entity, &query.all("include"), &query.all("exclude")))
+        let (include, exclude) = general(query)?;
+        Ok(view(&entity, &include, &exclude))
     }
 
     /// The entity with `{"identifier", "title"}` in place of each relation's identifier.
@@ -46,6 +47,55 @@ impl State {
         }
         entity
     }
+}
+
+/// What an entity has besides properties and relations.
+const META: [&str; 9] = [
+    "identifier",
+    "title",
+    "icon",
+    "team",
+    "blueprint",
+    "createdAt",
+    "createdBy",
+    "updatedAt",
+    "updatedBy",
+];
+
+/// `include` and `exclude` of a query: `identifier`, `properties.version`. What Port does with other words is unknown
+/// (docs/vendors/port.md 2), so nobody may count on it: they are refused.
+pub(super) fn general(query: &Query) -> Result<(Vec<&str>, Vec<&str>), Refusal> {
+    let checked = |name: &str| {
+        let words = query.all(name);
+        let is_known = |word: &&&str| {
+            let whole = word.split('.').next().unwrap_or(word);
+            META.contains(word) || matches!(whole, "properties" | "relations" | "scorecards")
+        };
+        match words.iter().find(|word| !is_known(word)) {
+            Some(word) => Err(Refusal::invalid(format!(
+                "querystring/{name} has the unknown \"{word}\""
+            ))),
+            None => Ok(words),
+        }
+    };
+    Ok((checked("include")?, checked("exclude")?))
+}
+
+/// `include` or `exclude` of a search in one blueprint, which wants property and relation identifiers, and `$` before
+/// everything else, as the paths that [`view`] wants.
+pub(super) fn paths_of(blueprint: &Value, name: &str, words: &[&str]) -> Result<Vec<String>, Refusal> {
+    let path = |word: &&str| {
+        if let Some(meta) = word.strip_prefix('$').filter(|meta| META.contains(meta)) {
+            Ok(meta.to_owned())
+        } else if blueprint["schema"]["properties"].get(word).is_some() {
+            Ok(format!("properties.{word}"))
+        } else if blueprint["relations"].get(word).is_some() {
+            Ok(format!("relations.{word}"))
+        } else {
+            Err(Refusal::invalid(format!("body/{name} has the unknown \"{word}\"")))
+        }
+    };
+    words.iter().map(path).collect()
 }
 
 /// An entity cut down to what was included, without what was excluded: `identifier`, `properties.version`.
