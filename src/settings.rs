@@ -72,7 +72,7 @@ variables! {
 variables! {
     /// The way to the services.
     pub struct Network, "notify-event, README" {
-        /// More root certificates to trust beside the built-in ones, or a server's own that signs itself: a path, or the PEM text itself.
+        /// More root certificates to trust beside the built-in ones, or a server's own certificate: a path, or the PEM text itself.
         ca_file: Option<String> = "NOTIFY_CA_FILE", optional;
         /// More root certificates, under the name that OpenSSL and curl use.
         ssl_cert_file: Option<String> = "SSL_CERT_FILE", optional;

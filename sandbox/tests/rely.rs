@@ -21,6 +21,19 @@ fn changed(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
+fn a_blueprint_can_be_read() {
+    let sandbox = Sandbox::start();
+    let rely = rely(&sandbox);
+    let blueprint = rely.get("/api/v1/blueprints/deployment").json();
+    assert_eq!(
+        blueprint["schemaProperties"]["properties"]["duration"]["type"],
+        "number"
+    );
+    assert!(blueprint["relations"].get("service").is_some());
+    assert_eq!(rely.get("/api/v1/blueprints/nope").status, 404);
+}
+
+#[test]
 fn an_entity_is_created_patched_and_read() {
     let sandbox = Sandbox::start();
     let rely = rely(&sandbox);

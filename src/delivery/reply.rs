@@ -95,10 +95,11 @@ impl Reply {
         }
     }
 
-    /// The proxy that this may be of, rather than of the service: 502, 503 and 504 are a gateway's own words.
+    /// The proxy that this may be of, rather than of the service: 502, 503 and 504 are a gateway's own words, and so is a
+    /// refusal that is no JSON.
     pub fn gateway(&self) -> Option<&str> {
-        let proxy = self.proxy.as_deref()?;
-        (502..=504).contains(&self.status).then_some(proxy)
+        let is_its_word = (502..=504).contains(&self.status) || (self.status == 403 && self.json.is_none());
+        self.proxy.as_deref().filter(|_| is_its_word)
     }
 
     /// How the body is compressed, if it is.

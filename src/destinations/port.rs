@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod blueprint;
+mod check;
 mod entities;
 mod include;
 mod runs;
@@ -189,7 +190,7 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
     let job = Job::new(context)?;
     let plan = match context.operation {
         "run-update" | "run-log" => runs::check(&job)?,
-        _ => blueprint::check(&job)?,
+        _ => check::check(&job)?,
     };
     Ok(job.with_login(plan))
 }

@@ -795,24 +795,27 @@ fn a_name_that_is_looked_up_here_for_a_proxy_is_the_services() {
 #[test]
 fn a_gateways_error_behind_a_proxy_names_the_proxy_too() {
     let sandbox = Sandbox::start();
-    let proxy = Proxy::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
-    rely_at(&sandbox, &format!("http://{ELSEWHERE}"))
-        .var("http_proxy", proxy.url())
-        .run()
-        .exits(75)
-        .says_of(
-            "rely",
-            &format!(
-                "answered 503 (it came through the proxy {} (http_proxy)",
-                proxy.address()
-            ),
+    for (status, head, code) in [
+        (503, "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", 75),
+        (403, "HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n<html>", 76),
+    ] {
+        let answering = Proxy::answering(head);
+        let named = format!(
+            "(it came through the proxy {} (http_proxy), which may have said that itself)",
+            answering.address()
         );
-    let service = Proxy::answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
-    run(&sandbox, &["rely"])
-        .var("RELY_API_URL", service.url())
-        .run()
-        .exits(75)
-        .hides("proxy ");
+        rely_at(&sandbox, &format!("http://{ELSEWHERE}"))
+            .var("http_proxy", answering.url())
+            .run()
+            .exits(code)
+            .says_of("rely", &format!("answered {status}"))
+            .says_of("rely", &named);
+        run(&sandbox, &["rely"])
+            .var("RELY_API_URL", answering.url())
+            .run()
+            .exits(code)
+            .hides("proxy ");
+    }
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn certificate(at: &str, address: Option<&str>, error: &CertificateError) -> Str
     let (wrong, advice) = match error {
         CertificateError::UnknownIssuer => (
             "its certificate is signed by no root that is known here".to_owned(),
-            "If that is as it should be, give its root in NOTIFY_CA_FILE, or the certificate itself if it signs itself; \
+            "If that is as it should be, give its root in NOTIFY_CA_FILE, or the certificate itself; \
              if not, have the server send its intermediate certificates"
                 .to_owned(),
         ),
@@ -201,7 +201,11 @@ fn certificate(at: &str, address: Option<&str>, error: &CertificateError) -> Str
             "If that is as it should be, give this very certificate in NOTIFY_CA_FILE".to_owned(),
         ),
         CertificateError::ExpiredContext { time: now, not_after } => (
-            format!("its certificate expired at {}, and it is {} now", time(not_after), time(now)),
+            format!(
+                "its certificate expired at {}, and it is {} now",
+                time(not_after),
+                time(now)
+            ),
             format!("Have it renewed there; {clock}"),
         ),
         CertificateError::Expired => (
@@ -209,7 +213,11 @@ fn certificate(at: &str, address: Option<&str>, error: &CertificateError) -> Str
             format!("Have it renewed there; {clock}"),
         ),
         CertificateError::NotValidYetContext { time: now, not_before } => (
-            format!("its certificate is valid from {} on, and it is {} now", time(not_before), time(now)),
+            format!(
+                "its certificate is valid from {} on, and it is {} now",
+                time(not_before),
+                time(now)
+            ),
             format!("Have it replaced there; {clock}"),
         ),
         CertificateError::NotValidForNameContext { expected, presented } => (

@@ -5,7 +5,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::is_overtaken, Api, Job, Settings, accepted, blueprint, error, include, is_missing, shown, undocumented, word,
+    super::is_overtaken,
+    Api, Job, Settings, accepted,
+    blueprint::{self, DEPLOYMENT},
+    error, include, is_missing, shown, undocumented, word,
 };
 use crate::{
     delivery::{
@@ -29,9 +32,6 @@ const PAGE: u32 = 1000;
 
 /// More pages of a search than this are not read: a page may be empty and still name a next one.
 const PAGES: usize = 1000;
-
-/// The blueprint of `examples/port/deployment-blueprint.json`.
-pub(super) const DEPLOYMENT: &str = "deployment";
 
 /// `upsert`, `create`, `replace` and `patch`.
 pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {

@@ -86,7 +86,7 @@ pub(super) fn check(request: Request, sent: Sent, next: impl Fn(&'static str) ->
     .large()
 }
 
-/// Whether Rely says that there is no such blueprint, rather than no such route: FastAPI's own 404 says "Not Found" alone.
+/// Whether Rely says that there is no such blueprint, rather than no such route: `FastAPI`'s own 404 says "Not Found" alone.
 fn is_missing(reply: &Reply) -> bool {
     let said = reply.said().to_lowercase();
     matches!(reply.status, 400 | 404) && said.contains("blueprint") && said.contains("not found")
