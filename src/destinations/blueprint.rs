@@ -229,6 +229,9 @@ impl Sent {
                 let all = self.properties.keys();
                 let suspects: Vec<&String> = if named.is_empty() { all.collect() } else { named };
                 let mut sources: Vec<Option<&str>> = suspects.iter().map(|name| self.source(name)).collect();
+                if sources.is_empty() {
+                    sources.push(self.is_given.then_some(portal.properties));
+                }
                 sources.sort_unstable();
                 sources.dedup();
                 let variables: Vec<&str> = sources.iter().copied().flatten().collect();
@@ -237,7 +240,7 @@ impl Sent {
                     let variables = variables.join(" and ");
                     advice.push(format!("Compare {variables} with the blueprint `{blueprint}`"));
                 }
-                if sources.contains(&None) || suspects.is_empty() {
+                if sources.contains(&None) {
                     advice.push(format!(
                         "{} is `{blueprint}`. {}. Or say in {} what to send",
                         portal.blueprint, portal.default_fields, portal.properties
@@ -257,7 +260,7 @@ fn mentions(said: &str, name: &str) -> bool {
         let before_is_it = before.ends_with(['"', '\'', '`', '/', '.'])
             || before.ends_with("roperty ")
             || before.ends_with("elation ");
-        before_is_it && !after.starts_with(is_part)
+        !name.is_empty() && before_is_it && !after.starts_with(is_part)
     })
 }
 
@@ -418,7 +421,7 @@ mod tests {
 
     #[test]
     fn what_a_refusal_is_about_is_told_by_names_and_else_by_its_first_word() {
-        let given = sent(true, &json!({"url": 1, "team": 2}), &json!({"service": "shop"}));
+        let given = sent(true, &json!({"url": 1, "team": 2, "": 3}), &json!({"service": "shop"}));
         for (said, about) in [
             (
                 "Blueprint with identifier \"deployment\" was not found",
@@ -442,6 +445,7 @@ mod tests {
             ("properties do not match the schema", Some(About::Properties)),
             ("the address url is wrong", None),
             ("body/urls is wrong", None),
+            ("nothing \"\" is wrong", None),
         ] {
             assert_eq!(given.about(said), about, "{said}");
         }

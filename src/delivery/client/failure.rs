@@ -87,7 +87,7 @@ impl Way<'_> {
             return Some(unauthorized(proxy));
         }
         if self.url.scheme() == "http" && chain(failure.error).any(|error| error.to_string() == NO_HTTP) {
-            return Some(self.no_http());
+            return Some(self.no_http(self.proxy.filter(|proxy| proxy.sees_requests(self.url))));
         }
         let at = at_proxy.map_or_else(|| self.service(), Proxy::shown);
         let address = at_proxy.map_or(self.address, |proxy| Some(proxy.variable.as_str()));
@@ -101,9 +101,9 @@ impl Way<'_> {
         }
     }
 
-    /// What it means that plain http was answered by something else: by TLS, as a rule.
-    fn no_http(&self) -> String {
-        let proxy = self.proxy.filter(|proxy| proxy.sees_requests(self.url));
+    /// What it means that plain http was answered by something else, by TLS as a rule; `proxy` is who was asked, if it
+    /// was one.
+    fn no_http(&self, proxy: Option<&Proxy>) -> String {
         let at = proxy.map_or_else(|| self.service(), Proxy::shown);
         let address = proxy.map_or(self.address, |proxy| Some(proxy.variable.as_str()));
         format!(
@@ -113,7 +113,7 @@ impl Way<'_> {
     }
 
     /// What a server says that was asked by plain http at its port for TLS, if this is it: nginx, Apache and Go answer
-    /// in plain http, each in its own words, and have not read the request.
+    /// in plain http, each in its own words, and have not read the request. A proxy hands that on.
     pub(super) fn wants_tls(&self, status: u16, body: &[u8]) -> Option<String> {
         const WORDS: &[&str] = &[
             "plain HTTP request was sent to HTTPS port",
@@ -124,7 +124,7 @@ impl Way<'_> {
             let body = String::from_utf8_lossy(body);
             WORDS.iter().any(|words| body.contains(words))
         };
-        is_it.then(|| self.no_http())
+        is_it.then(|| self.no_http(None))
     }
 
     pub(super) fn in_words(&self, failure: Failure) -> String {
