@@ -681,6 +681,14 @@ fn a_proxys_credentials_arrive_there_and_are_never_printed() {
             .exits(75)
             .says_of("rely", &format!("no connection to the proxy {dead} (http_proxy)")),
     );
+    hides(
+        rely_at(&sandbox, &elsewhere)
+            .var("http_proxy", with(dead).trim_start_matches("http://"))
+            .var("NOTIFY_LOG", "debug")
+            .run()
+            .exits(75)
+            .says_of("rely", &format!("no connection to the proxy {dead} (http_proxy)")),
+    );
     let strict = Proxy::answering(NO_CREDENTIALS);
     for scheme in ["http", "https"] {
         hides(
