@@ -95,6 +95,11 @@ pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether one is the other with one character missing, added, wrong, or swapped with the next. What is the same is none.
+pub fn is_typo(a: &str, b: &str) -> bool {
+    strsim::osa_distance(a, b) == 1
+}
+
 /// Whether `name` fits `pattern`, in which `*` stands for any text.
 pub fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
@@ -155,6 +160,17 @@ mod tests {
     fn values_are_counted_outside_of_strings() {
         assert_eq!(count_of_values(r#"{"a, [\"{": [1, "x,y", {}]}"#), 9);
         assert_eq!(count_of_values(&"{\"\":0},".repeat(1000)), 4000);
+    }
+
+    #[test]
+    fn a_typo_is_one_character_missing_added_wrong_or_swapped() {
+        for typo in ["sucess", "succcess", "succesz", "succsess", "uccess", "success."] {
+            assert!(is_typo(typo, "success") && is_typo("success", typo), "{typo}");
+        }
+        for other in ["success", "succeeded", "sucss", "ssuccse", "Success\u{301}", ""] {
+            assert!(!is_typo(other, "success"), "{other}");
+        }
+        assert!(is_typo("größ", "größe"), "characters are counted, not bytes");
     }
 
     #[test]
