@@ -84,12 +84,12 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
         "team_id": settings.team_id,
         "event_name": event.name,
         "event_action": action.word(),
-        "repo": or(settings.repo, event.repo.as_ref()),
+        "repo": settings.repo.or_else(|| event.repo.clone()).unwrap_or_default(),
         "branch": or(settings.branch, event.branch.as_ref()),
         "commit": or(settings.commit, event.commit.as_ref()),
         "environment": or(settings.environment, event.environment.as_ref()),
         "image": or(settings.image, event.image.as_ref()),
-        "meta": { "user": or(settings.user, event.user.as_ref()) },
+        "meta": { "user": settings.user.or_else(|| event.user.clone()).unwrap_or_default() },
     });
     let request = Request::new(Method::Post, settings.url.join(&[], "/"))
         .bearer(&settings.token)
@@ -113,7 +113,8 @@ fn is_written(body: &Map<String, Value>) -> bool {
         && body.get("data").is_some_and(Value::is_object)
 }
 
-/// What is absent is null, as in the vendor's own tested client (docs/vendors/cto.md 2).
+/// What is absent is null, as in the vendor's own tested client; of the repository and the user, of which no client of the
+/// vendor's sends null, it is an empty text (docs/vendors/cto.md 2).
 fn or(own: Option<String>, of_event: Option<&String>) -> Value {
     own.or_else(|| of_event.cloned()).map_or(Value::Null, Value::from)
 }
