@@ -14,6 +14,8 @@ pub enum Command {
     Send {
         /// What was named; empty: what the variables say.
         targets: Vec<Target>,
+        /// Whether `--official-names` was given.
+        official_names: bool,
         /// Whether `--dry-run` was given.
         dry_run: bool,
     },
@@ -21,11 +23,15 @@ pub enum Command {
     Check {
         /// What was named; empty: what the variables say.
         targets: Vec<Target>,
+        /// Whether `--official-names` was given.
+        official_names: bool,
     },
     /// Show every variable.
     Explain {
         /// What was named; empty: what would be sent to, else everything.
         targets: Vec<Target>,
+        /// Whether `--official-names` was given.
+        official_names: bool,
     },
     /// Deliver what an earlier run could not.
     Replay {
@@ -48,15 +54,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     use lexopt::prelude::{Long, Short, Value};
 
     const COMMANDS: &[&str] = &["check", "explain", "replay", "catalog"];
-    const OPTIONS: &[&str] = &["dry-run", "help", "version"];
+    const OPTIONS: &[&str] = &["dry-run", "official-names", "help", "version"];
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut words = Vec::new();
     let mut dry_run = false;
+    let mut official_names = false;
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
             Long("dry-run") => dry_run = true,
+            Long("official-names") => official_names = true,
             Value(word) => words.push(
                 word.into_string()
                     .map_err(|_| "an argument is not UTF-8 text".to_owned())?,
@@ -72,15 +80,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     }
     if words.first().is_some_and(|word| word == "catalog") {
         return match words.len() {
-            1 if !dry_run => Ok(Command::Catalog),
-            _ => Err("`catalog` takes nothing behind it".to_owned()),
+            1 if !dry_run && !official_names => Ok(Command::Catalog),
+            _ => Err("`catalog` takes nothing else".to_owned()),
         };
     }
     if words.first().is_some_and(|word| word == "replay") {
         let paths: Vec<PathBuf> = words[1..].iter().map(PathBuf::from).collect();
-        if dry_run || paths.is_empty() {
+        if dry_run || official_names || paths.is_empty() {
             return Err(
-                "`replay` takes files or folders that an earlier run left in undelivered/, and no --dry-run".to_owned(),
+                "`replay` takes files or folders that an earlier run left in undelivered/, and no option".to_owned(),
             );
         }
         // The folder that a run keeps undelivered events in is missing where there were none.
@@ -107,15 +115,28 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             .add_to(&mut targets);
     }
     match (command.as_deref(), dry_run) {
-        (None, dry_run) => Ok(Command::Send { targets, dry_run }),
+        (None, dry_run) => Ok(Command::Send {
+            targets,
+            official_names,
+            dry_run,
+        }),
         (Some(command), true) => Err(format!("`{command}` sends nothing; it takes no --dry-run")),
-        (Some("check"), false) => Ok(Command::Check { targets }),
-        (Some(_), false) => Ok(Command::Explain { targets }),
+        (Some("check"), false) => Ok(Command::Check {
+            targets,
+            official_names,
+        }),
+        (Some(_), false) => Ok(Command::Explain {
+            targets,
+            official_names,
+        }),
     }
 }
 
 /// The text of `--help`.
 pub fn help() -> String {
+    let official: Vec<&str> = destinations::variables()
+        .filter_map(|variable| variable.official)
+        .collect();
     let mut text = format!(
         "{PROGRAM}
 Reports what a GitLab pipeline did to the services a platform team uses.
@@ -131,9 +152,12 @@ Usage:
 
 Without a DESTINATION: those in NOTIFY_DESTINATIONS, else every one whose credentials are set.
 A `?` behind one makes it optional: it is tried and reported, and never changes the exit code.
+With --official-names, as in `.cto-notify-event`, what is not set under its own name is read under its official template's:
+{}.
 
 Destinations and operations, the default first:
 ",
+        official.join(", ")
     );
     for destination in destinations::ALL {
         let operations: Vec<&str> = destination.operations.iter().map(|operation| operation.name).collect();

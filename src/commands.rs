@@ -10,3 +10,5 @@ pub mod runner;
 pub mod send;
 pub mod setup;
 pub mod stop;
+pub mod switch;
+pub mod unread;

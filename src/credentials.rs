@@ -10,6 +10,7 @@ use crate::{
     environment::{self, Environment},
     gitlab::pipeline,
     redaction::{Redactor, WINDOW},
+    text::is_typo,
     variables::{Default, Kind, Variable, header},
 };
 
@@ -68,9 +69,11 @@ pub fn looks_like_credential(value: &str) -> bool {
 pub fn hide(redactor: &Redactor, environment: &Environment, declared: &[&'static Variable]) {
     let named = |name: &str| {
         // A group sets what its projects may override under this name.
-        let own = name.strip_suffix("_DEFAULT").unwrap_or(name);
+        let own = name.strip_suffix(environment::DEFAULT_SUFFIX).unwrap_or(name);
         let is_named = move |variable: &&&Variable| [name, own].contains(&variable.name);
-        declared.iter().find(is_named)
+        let is_mistaken = move |variable: &&&Variable| variable.is_secret() && is_typo(name, variable.name);
+        let named = declared.iter().find(is_named);
+        named.or_else(|| declared.iter().find(is_mistaken))
     };
     for variable in declared.iter().filter(|variable| variable.is_secret()) {
         for name in std::iter::once(variable.name).chain(variable.official) {

@@ -236,6 +236,16 @@ impl Destination {
         self.operations.iter().find(|operation| operation.name == name)
     }
 
+    /// Everything that it can be asked to do.
+    pub fn targets(&'static self) -> impl Iterator<Item = Target> {
+        self.operations.iter().map(move |operation| Target {
+            destination: self,
+            operation,
+            is_optional: false,
+            is_named: false,
+        })
+    }
+
     /// Everything it reads.
     pub fn variables(&self) -> impl Iterator<Item = &'static Variable> {
         self.variables.iter().copied().flatten()
@@ -259,7 +269,7 @@ pub struct Target {
     pub operation: &'static Operation,
     /// Whether a failure must not change the exit code.
     pub is_optional: bool,
-    /// Whether it was named on the command line.
+    /// Whether it was named on the command line, and so in every attempt of a job.
     pub is_named: bool,
 }
 

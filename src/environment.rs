@@ -1,8 +1,9 @@
 //! The only reader of the process's environment: it takes everything once, and cleans what is asked for.
 //!
-//! GitLab hands variables over with quirks of its own (docs/gitlab.md 2.2, 2.3), which end here: an empty value is no
+//! GitLab hands variables over with quirks of its own (docs/gitlab.md 2.1 to 2.3), which end here: an empty value is no
 //! value; a variable of the *file* type arrives as a path; a reference that GitLab could not resolve arrives as the
-//! literal `$NAME`; a value that can't be masked arrives as `@b64@…`.
+//! literal `$NAME`; a value that can't be masked arrives as `@b64@…`; what a group sets beats what a job sets, so that
+//! what a job may override comes as `NAME_DEFAULT`.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,17 @@ const LENIENT: GeneralPurposeConfig =
 
 /// The prefix of a value in base64, as the to-be-continuous templates introduced it (docs/gitlab.md 7).
 pub const BASE64_PREFIX: &str = "@b64@";
+
+/// The end of the name under which a group sets what its projects' jobs may override.
+pub const DEFAULT_SUFFIX: &str = "_DEFAULT";
+/// The end of the name of a variable that names a file.
+pub const FILE_SUFFIX: &str = "_FILE";
+
+/// The name without the end that makes it a form of another variable: `NAME` of `NAME_FILE` and of `NAME_DEFAULT`.
+pub fn base(name: &str) -> &str {
+    let base = name.strip_suffix(FILE_SUFFIX).or(name.strip_suffix(DEFAULT_SUFFIX));
+    base.unwrap_or(name)
+}
 
 /// Where a value came from, for `explain`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +73,8 @@ pub struct Found {
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     values: BTreeMap<String, Result<String, ()>>,
+    /// For names that may be mistyped: the one that is set in their place.
+    mistaken: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -75,15 +89,26 @@ impl Environment {
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().map_err(drop))))
             .collect();
-        Self { values }
+        Self {
+            values,
+            mistaken: BTreeMap::new(),
+        }
     }
 
-    /// This environment without the variables that `is_left_out`, and without the files that are named for them.
+    /// This environment, in which each of the `mistaken` names, where it is looked for and not set, is an error: the name
+    /// that it leads to is set, and looks like a mistake for it.
+    pub fn with_mistaken(mut self, mistaken: BTreeMap<String, String>) -> Self {
+        self.mistaken = mistaken;
+        self
+    }
+
+    /// This environment without the variables that `is_left_out`, in whatever form they are given.
     pub fn without(&self, is_left_out: impl Fn(&str) -> bool) -> Self {
         let mut environment = self.clone();
         environment
             .values
-            .retain(|name, _| !is_left_out(name) && !is_left_out(name.strip_suffix("_FILE").unwrap_or(name)));
+            .retain(|name, _| !is_left_out(name) && !is_left_out(base(name)));
+        environment.mistaken.retain(|_, name| !is_left_out(name));
         environment
     }
 
@@ -96,6 +121,15 @@ impl Environment {
         }
     }
 
+    /// The names of everything that is set: what is empty is not.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let set = self
+            .values
+            .iter()
+            .filter(|(_, value)| value.as_ref() != Ok(&String::new()));
+        set.map(|(name, _)| name.as_str())
+    }
+
     /// Names and values of everything that is set and readable.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values
@@ -106,43 +140,75 @@ impl Environment {
     /// The cleaned value of `name`, or of the file that `NAME_FILE` names.
     ///
     /// # Errors
-    /// A value that GitLab left as a reference, a file that can't be read, base64 that isn't, both forms at once, or
-    /// something that is not UTF-8. `secret` says that the message may not quote the value.
+    /// A value that GitLab left as a reference, a file that can't be read, base64 that isn't, both forms at once,
+    /// something that is not UTF-8, or nothing under this name where a mistyped one is set. `secret` says that the message
+    /// may not quote the value.
     pub fn find(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
-        let file_name = format!("{name}_FILE");
-        let direct = self.text(name)?;
-        let found = match (direct, self.text(&file_name)?) {
-            (Some(_), Some(_)) => {
-                return Err(Problem::new(
-                    name,
-                    format!("and {file_name} are both set; keep one of them"),
-                ));
-            }
-            (None, None) => return Ok(None),
-            (Some(value), None) => match gitlab_file(name, value, secret) {
-                Some(path) => Found {
-                    value: content(name, &path)?,
-                    name: name.to_owned(),
-                    origin: Origin::File(name.to_owned(), path),
-                },
-                None => Found {
-                    value: value.to_owned(),
-                    name: name.to_owned(),
-                    origin: Origin::Variable(name.to_owned()),
-                },
-            },
+        let file_name = format!("{name}{FILE_SUFFIX}");
+        match (self.text(name)?, self.text(&file_name)?) {
+            (Some(_), Some(_)) => Err(Problem::new(
+                name,
+                format!("and {file_name} are both set; keep one of them"),
+            )),
+            (None, None) => self
+                .not_mistaken(name)
+                .and(self.not_mistaken(&file_name))
+                .map(|()| None),
+            (Some(_), None) => self.find_itself(name, secret),
             (None, Some(path)) => {
                 reject_reference(&file_name, path, false)?;
-                Found {
+                let found = Found {
                     value: content(&file_name, Path::new(path))?,
                     name: name.to_owned(),
                     origin: Origin::File(file_name, path.into()),
+                };
+                cleaned(found, secret)
+            }
+        }
+    }
+
+    /// The same, and where there is nothing of it, the cleaned value of `NAME_DEFAULT`.
+    ///
+    /// # Errors
+    /// As above, of the one that is read.
+    pub fn find_or_default(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
+        match self.find(name, secret)? {
+            None => {
+                let default = format!("{name}{DEFAULT_SUFFIX}");
+                match self.find_itself(&default, secret)? {
+                    None => self.not_mistaken(&default).map(|()| None),
+                    found => Ok(found),
                 }
             }
+            found => Ok(found),
+        }
+    }
+
+    /// Makes sure that no mistyped name is set in the place of `name`, which is not.
+    fn not_mistaken(&self, name: &str) -> Result<(), Problem> {
+        let Some(mistaken) = self.mistaken.get(name) else {
+            return Ok(());
         };
-        reject_reference(&found.name, &found.value, secret)?;
-        let value = decoded(&found.name, found.value)?;
-        Ok((!value.is_empty()).then_some(Found { value, ..found }))
+        Err(Problem::new(
+            mistaken,
+            format!(
+                "is set, which nothing reads: did you mean {name}, which is not set? If it is another tool's, list it in \
+                 NOTIFY_IGNORE"
+            ),
+        ))
+    }
+
+    /// The cleaned value of the variable itself.
+    fn find_itself(&self, name: &str, secret: bool) -> Result<Option<Found>, Problem> {
+        let Some(value) = self.text(name)? else {
+            return Ok(None);
+        };
+        let (value, origin) = match gitlab_file(name, value, secret) {
+            Some(path) => (content(name, &path)?, Origin::File(name.to_owned(), path)),
+            None => (value.to_owned(), Origin::Variable(name.to_owned())),
+        };
+        let name = name.to_owned();
+        cleaned(Found { value, name, origin }, secret)
     }
 
     fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
@@ -155,6 +221,13 @@ impl Environment {
             )),
         }
     }
+}
+
+/// A value as it was found, decoded; nothing where it is empty.
+fn cleaned(found: Found, secret: bool) -> Result<Option<Found>, Problem> {
+    reject_reference(&found.name, &found.value, secret)?;
+    let value = decoded(&found.name, found.value)?;
+    Ok((!value.is_empty()).then_some(Found { value, ..found }))
 }
 
 /// A value that stands inside the value of `name`, where GitLab pasted it (`Name: ${TOKEN}`), cleaned as one of its own:
@@ -282,6 +355,52 @@ mod tests {
         assert_eq!(value(&[], "A"), None);
         assert_eq!(value(&[("A", "x"), ("A_FILE", "")], "A"), Some("x".into()));
         assert_eq!(value(&[("A", "@b64@")], "A"), None);
+    }
+
+    #[test]
+    fn a_default_is_read_where_nothing_else_is() {
+        let folder = std::env::temp_dir().join(format!("notify-event-{}-default", std::process::id()));
+        let project = folder.join("shop.tmp");
+        fs::create_dir_all(&project).unwrap();
+        let path = |name: &str, text: &str| {
+            let path = project.join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let own = path("A", "own\n");
+        let of_default = path("A_DEFAULT", "of a file\n");
+        let empty = path("EMPTY", "\n");
+        for (variables, expected) in [
+            (&[("A_DEFAULT", "d")][..], Some(("d", "A_DEFAULT"))),
+            (&[("A_DEFAULT", "d"), ("A", "x")], Some(("x", "A"))),
+            (&[("A_DEFAULT", "d"), ("A_FILE", &own)], Some(("own", "A"))),
+            (
+                &[("A_DEFAULT", "d"), ("A", ""), ("A_FILE", "")],
+                Some(("d", "A_DEFAULT")),
+            ),
+            (&[("A_DEFAULT", "d"), ("A", "@b64@")], Some(("d", "A_DEFAULT"))),
+            (&[("A_DEFAULT", "d"), ("A_FILE", &empty)], Some(("d", "A_DEFAULT"))),
+            (&[("A_DEFAULT", &of_default)], Some(("of a file", "A_DEFAULT"))),
+            (&[("A_DEFAULT", "@b64@ZA==")], Some(("d", "A_DEFAULT"))),
+            (&[("A_DEFAULT", "")], None),
+            (&[("A_DEFAULT_FILE", &own)], None),
+        ] {
+            let found = environment(variables).find_or_default("A", false).unwrap();
+            let found = found.as_ref().map(|found| (found.value.as_str(), found.name.as_str()));
+            assert_eq!(found, expected, "{variables:?}");
+            if !variables.iter().any(|(name, _)| *name == "A" || *name == "A_FILE") {
+                assert_eq!(value(variables, "A"), None, "what is not ours has no default");
+            }
+        }
+        fs::remove_dir_all(folder).unwrap();
+        for (variables, start) in [
+            (&[("A", "$A"), ("A_DEFAULT", "d")][..], "A is literally"),
+            (&[("A_DEFAULT", "$A_DEFAULT")], "A_DEFAULT is literally"),
+            (&[("A_DEFAULT", "@b64@!")], "A_DEFAULT starts with"),
+        ] {
+            let problem = environment(variables).find_or_default("A", true).unwrap_err();
+            assert!(problem.to_string().starts_with(start), "{problem}");
+        }
     }
 
     #[test]

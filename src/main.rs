@@ -37,19 +37,29 @@ mod variables;
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{catalog, check, explain, replay, runner, send};
+use commands::{catalog, check, explain, replay, runner, send, unread};
 use environment::Environment;
 
 fn main() -> ExitCode {
-    let environment = Environment::of_process();
+    let environment = unread::examined(Environment::of_process());
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => runner::print(&cli::help()),
         Ok(Command::Version) => runner::print(report::PROGRAM),
         Ok(Command::Catalog) => runner::print(catalog::yaml().trim_end()),
-        Ok(Command::Explain { targets }) => explain::explain(&environment, &targets),
-        Ok(Command::Check { targets }) => check::check(&environment, targets),
+        Ok(Command::Explain {
+            targets,
+            official_names,
+        }) => explain::explain(&environment, targets, official_names),
+        Ok(Command::Check {
+            targets,
+            official_names,
+        }) => check::check(&environment, targets, official_names),
         Ok(Command::Replay { paths }) => replay::replay(&environment, &paths),
-        Ok(Command::Send { targets, dry_run }) => send::send(&environment, targets, dry_run),
+        Ok(Command::Send {
+            targets,
+            official_names,
+            dry_run,
+        }) => send::send(&environment, targets, official_names, dry_run),
         Err(message) => {
             runner::usage_error(&environment, &message);
             return ExitCode::from(report::class::USAGE);

@@ -46,7 +46,9 @@ variables! {
     pub struct Policy, "notify-event, README" {
         /// Where to send to: `DESTINATION[:OPERATION][?]`, with commas between. Read when the command line names none.
         destinations: Option<List> = "NOTIFY_DESTINATIONS", derived "every destination whose credentials are set";
-        /// What a failure does: `warn` exits with 75, 76 or 78, which the template allows, so that the job turns orange and the pipeline goes on; `fail` exits with 1; `ignore` exits with 0 and still prints the failure.
+        /// Whether anything is sent at all: `false` ends every run as `skipped`, before anything is asked or sent, and with exit code 0. A group's switch for a day on which a service is down.
+        enabled: Flag = "NOTIFY_ENABLED", default "true";
+        /// What a failure does: `warn` exits with 75, 76 or 78, which the template allows, so that the job turns orange and the pipeline goes on; `fail` exits with 1, which turns the pipeline red where the job says `allow_failure: false`; `ignore` exits with 0 and still prints the failure.
         on_error: OnError = "NOTIFY_ON_ERROR", default "warn";
         /// Seconds for the whole run: all destinations, all attempts.
         timeout: Seconds = "NOTIFY_TIMEOUT", default "60";
@@ -64,6 +66,8 @@ variables! {
         output_dir: Option<String> = "NOTIFY_OUTPUT_DIR", optional;
         /// More variables that templates may read as `env.NAME`, with commas between; `*` stands for any text, and opens no credentials.
         template_env: Option<List> = "NOTIFY_TEMPLATE_ENV", optional;
+        /// Names of variables that look like this program's and are another tool's, with commas between; `*` stands for any text. Others that nothing reads are told, and one that is a typo away from a variable that is read and not set is `misconfigured`.
+        ignore: Option<List> = "NOTIFY_IGNORE", optional;
         /// How much is printed: `quiet`, `normal` or `debug`. None of them prints a secret.
         log: Verbosity = "NOTIFY_LOG", default "normal";
     }
@@ -75,17 +79,17 @@ variables! {
         /// More root certificates to trust beside the built-in ones, or a server's own certificate: a path, or the PEM text itself.
         ca_file: Option<String> = "NOTIFY_CA_FILE", optional;
         /// More root certificates, under the name that OpenSSL and curl use.
-        ssl_cert_file: Option<String> = "SSL_CERT_FILE", optional;
+        ssl_cert_file: Option<String> = "SSL_CERT_FILE", optional, foreign;
         /// Allow `http://` to a host that is not loopback (`localhost`, 127.0.0.0/8, `[::1]`): credentials go over that network in the clear.
         allow_http: Flag = "NOTIFY_ALLOW_HTTP", default "false";
         /// Proxy for https, as curl reads it; `https_proxy` wins.
-        https_proxy: Option<Secret> = "HTTPS_PROXY", optional;
+        https_proxy: Option<Secret> = "HTTPS_PROXY", optional, foreign;
         /// Proxy for http, as curl reads it; `http_proxy` wins.
-        http_proxy: Option<Secret> = "HTTP_PROXY", optional;
+        http_proxy: Option<Secret> = "HTTP_PROXY", optional, foreign;
         /// Proxy for both, as curl reads it; `all_proxy` wins.
-        all_proxy: Option<Secret> = "ALL_PROXY", optional;
+        all_proxy: Option<Secret> = "ALL_PROXY", optional, foreign;
         /// Hosts that no proxy is used for, as curl reads it; `no_proxy` wins. Loopback goes by none anyway.
-        no_proxy: Option<String> = "NO_PROXY", optional;
+        no_proxy: Option<String> = "NO_PROXY", optional, foreign;
     }
 }
 

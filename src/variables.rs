@@ -16,7 +16,7 @@ pub use types::{Count, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, p
 pub use url::{BaseUrl, is_loopback};
 
 use crate::{
-    environment::Origin,
+    environment::{Environment, Found, Origin},
     problem::Problem,
     text::{nearest, truncate},
 };
@@ -32,7 +32,9 @@ pub struct Variable {
     pub kind: Kind,
     /// What stands in when it is not set.
     pub default: Default,
-    /// A name that another tool gave it, read only where the destination was named on the command line, and then first.
+    /// Whether its name is not ours to choose, but GitLab's or curl's.
+    pub is_foreign: bool,
+    /// A name that another tool gave it, read only where that is asked for, and where its own is not set.
     pub official: Option<&'static str>,
     /// Whether a value can become the field's type; if not, why, to be put behind the variable's name.
     pub check: fn(&str) -> Result<(), String>,
@@ -108,6 +110,23 @@ impl Variable {
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Kind::Secret | Kind::HeaderLine)
+    }
+
+    /// Whether its name is the program's own: then it may be given as `NAME_DEFAULT` too.
+    pub fn is_own(&self) -> bool {
+        !self.is_foreign && self.official != Some(self.name)
+    }
+
+    /// What `environment` has for it under its own name.
+    ///
+    /// # Errors
+    /// A value that can't be used.
+    pub fn find_in(&self, environment: &Environment) -> Result<Option<Found>, Problem> {
+        if self.is_own() {
+            environment.find_or_default(self.name, self.is_secret())
+        } else {
+            environment.find(self.name, self.is_secret())
+        }
     }
 
     /// Whether its templates run: credentials are taken as they are, and so is what somebody else wrote.
@@ -207,7 +226,8 @@ pub trait Group: DeserializeOwned {
 ///     }
 /// }
 /// ```
-/// A fifth part, `official "TOKEN"`, names what another vendor's template calls it.
+/// A fifth part, `official "TOKEN"`, names what another vendor's template calls it; `foreign` says that its own name is
+/// somebody else's.
 #[macro_export]
 macro_rules! variables {
     (
@@ -215,7 +235,7 @@ macro_rules! variables {
         pub struct $group:ident, $source:literal {
             $(
                 $(#[doc = $doc:literal])+
-                $field:ident: $type:ty = $name:literal, $state:ident $($default:literal)? $(, official $official:literal)?;
+                $field:ident: $type:ty = $name:literal, $state:ident $($default:literal)? $(, $whose:ident $($official:literal)?)?;
             )+
         }
     ) => {
@@ -235,7 +255,8 @@ macro_rules! variables {
                     field: stringify!($field),
                     kind: <$type as $crate::variables::FromVariable>::KIND,
                     default: $crate::variables!(@default $state $($default)?),
-                    official: $crate::variables!(@official $($official)?),
+                    is_foreign: $crate::variables!(@foreign $($whose)?),
+                    official: $crate::variables!(@official $($($official)?)?),
                     check: $crate::variables::check::<$type>,
                     description: concat!($($doc),+),
                     source: $source,
@@ -253,6 +274,9 @@ macro_rules! variables {
     (@default optional) => { $crate::variables::Default::None };
     (@default default $value:literal) => { $crate::variables::Default::Value($value) };
     (@default derived $text:literal) => { $crate::variables::Default::Derived($text) };
+    (@foreign) => { false };
+    (@foreign official) => { false };
+    (@foreign foreign) => { true };
     (@official) => { None };
     (@official $name:literal) => { Some($name) };
 }
@@ -311,15 +335,16 @@ pub fn missing(variable: &Variable, official_names: bool) -> Problem {
         Some(official) if official_names => format!(" (nor {official})"),
         _ => String::new(),
     };
-    let secret = if variable.is_secret() {
-        ", masked and protected; a protected variable is absent on refs that are not protected"
+    let place = if variable.is_secret() {
+        "Settings > CI/CD > Variables, masked. If it is protected, only pipelines of protected branches and tags get it: \
+         a report of any other, and of a merge request, lacks it"
     } else {
-        ""
+        "the job's variables or in Settings > CI/CD > Variables"
     };
     Problem::new(
         variable.name,
         format!(
-            "is not set{or_official}: {} Set it in the job's variables or in Settings > CI/CD > Variables{secret}",
+            "is not set{or_official}: {} Set it in {place}",
             first_sentence(variable.description)
         ),
     )

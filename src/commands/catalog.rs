@@ -30,6 +30,19 @@ const BEHIND: &[CommonJob] = &[
     },
 ];
 
+/// The forms in which every variable may be given.
+const FORMS: &[(&str, &str)] = &[
+    (
+        "NAME",
+        "The value itself; or the path of GitLab's temporary file for a variable of the type *file*; or the value in base64, behind `@b64@`.",
+    ),
+    ("NAME_FILE", "The path of a file that holds the value."),
+    (
+        "NAME_DEFAULT",
+        "What counts where neither NAME nor NAME_FILE is set, and what is empty is not set: GitLab's project, group and instance variables beat those of a job, so a group sets under this name what its projects' jobs may override.",
+    ),
+];
+
 /// A hidden job that is no destination's own.
 struct CommonJob {
     /// Its name behind the dot.
@@ -64,6 +77,7 @@ fn catalog() -> Value {
                 &Value::Array(Vec::new()),
             ),
         ],
+        "forms": FORMS.iter().map(|(form, description)| json!({ "name": form, "description": description })).collect::<Value>(),
         "destinations": destinations::ALL.iter().map(|destination| described(destination)).collect::<Value>(),
         "event": { "variables": variables(EventVariables::VARIABLES) },
         "delivery": { "variables": variables(delivery_variables()) },
@@ -131,14 +145,17 @@ fn variable(variable: &Variable) -> Value {
     }
     add("required", (variable.default == Default::Required).into());
     add("secret", variable.is_secret().into());
+    if !variable.is_own() {
+        add("forms", json!(["NAME", "NAME_FILE"]));
+    }
     match variable.default {
         Default::Value(value) => drop(add("default", value.into())),
         Default::Derived(from) => drop(add("derived-from", from.into())),
         Default::Required | Default::None => {}
     }
     match variable.official {
-        // Read under this name alone, and only where the destination is named on the command line.
-        Some(official) if official == variable.name => drop(add("only-when-named", true.into())),
+        // Read under this name alone, and only where that is asked for.
+        Some(official) if official == variable.name => drop(add("only-with", "--official-names".into())),
         Some(official) => drop(add("official-name", official.into())),
         None => {}
     }
@@ -198,7 +215,17 @@ mod tests {
 
     /// The README's reference: a table for each destination, for the event and for the delivery, and the exit codes.
     fn reference() -> String {
-        let mut text = String::new();
+        let mut text = "\nEvery variable may be given in these forms:\n\n| form | what it is |\n|---|---|\n".to_owned();
+        for (form, description) in FORMS {
+            text += &format!("| `{form}` | {description} |\n");
+        }
+        let foreign = crate::commands::setup::declared();
+        let foreign = foreign.iter().filter(|variable| !variable.is_own());
+        let foreign: Vec<String> = foreign.map(|variable| format!("`{}`", variable.name)).collect();
+        text += &format!(
+            "\n{} are others' names, and have no `NAME_DEFAULT`.\n",
+            foreign.join(", ")
+        );
         for destination in destinations::ALL {
             let operations: Vec<String> = destination
                 .operations
@@ -239,7 +266,7 @@ mod tests {
             }
             match variable.official {
                 Some(official) if official == variable.name => notes += " Read by `.cto-notify-event` only.",
-                Some(official) => notes += &format!(" `.cto-notify-event` reads `{official}` first."),
+                Some(official) => notes += &format!(" Where it is not set, `.cto-notify-event` reads `{official}`."),
                 None => {}
             }
             if let Kind::Choice(words) = variable.kind {

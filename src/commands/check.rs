@@ -7,6 +7,7 @@ use super::{
     runner::{self, Delivery, Ended, Runner},
     send::find,
     setup::{Setup, Unusable},
+    switch::{self, Leaves},
 };
 use crate::{
     delivery::plan::Plan,
@@ -28,9 +29,12 @@ const NOT_READY: &str = "nothing can be sent";
 ///
 /// # Errors
 /// What no user can mend.
-pub fn check(environment: &Environment, named: Vec<Target>) -> Result<u8> {
+pub fn check(environment: &Environment, named: Vec<Target>, official_names: bool) -> Result<u8> {
+    if let Some(code) = switch::end(environment, &named, Leaves::Nothing) {
+        return Ok(code);
+    }
     match Setup::read(environment) {
-        Ok(setup) => runner::block_on(check_all(&setup, named))?,
+        Ok(setup) => runner::block_on(check_all(&setup.with_official_names(official_names), named))?,
         Err(unusable) => Ok(runner::give_up(&unusable, NOT_READY)),
     }
 }
@@ -71,13 +75,14 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     }
     runner::complain(console, &problems);
     classes.extend(problems.iter().map(|_| Class::Misconfigured));
-    let deliveries = match &event {
+    let deliveries: Vec<Delivery> = match &event {
         Ok(event) => found
             .iter()
             .map(|(target, found)| read_of(setup, target, event, found.render(&scope)))
             .collect(),
         Err(_) => Vec::new(),
     };
+    runner::tell_unread(setup, &problems, &deliveries);
     let delivered = runner
         .deliver(None, deliveries, false, &|_, ended| report(setup, ended))
         .await?;

@@ -2,14 +2,17 @@
 
 use anyhow::{Context as _, Result};
 
-use super::setup::{Setup, delivery_variables};
+use super::{
+    setup::{Setup, delivery_variables, reader, usable},
+    unread,
+};
 use crate::{
     destinations::{self, Destination, Target},
     environment::Environment,
     event::variables::EventVariables,
     report::{class::Class, console::Console},
     text::{shape, truncate},
-    variables::{Default, Group as _, Kind, Reader, Resolved, Unrendered, Values, Variable},
+    variables::{Default, Group as _, Kind, Resolved, Unrendered, Values, Variable},
 };
 
 /// Longer values are cut, in characters.
@@ -20,27 +23,16 @@ const SHOWN: usize = 100;
 ///
 /// # Errors
 /// Standard output is closed.
-pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
-    let usable;
-    let setup = match Setup::read(environment) {
-        Ok(setup) => setup,
-        Err(unusable) => {
-            for problem in &unusable.problems {
-                unusable
-                    .console
-                    .line(&format!("  {}: {problem}", Class::Misconfigured.word()));
-            }
-            // Everything else can be shown all the same, and what is wrong is marked in its place.
-            let is_wrong = |name: &str| unusable.problems.iter().any(|problem| problem.variable == name);
-            usable = environment.without(is_wrong);
-            match Setup::read(&usable) {
-                Ok(setup) => setup,
-                Err(_) => return Ok(Class::Misconfigured.code()),
-            }
-        }
+pub fn explain(environment: &Environment, named: Vec<Target>, official_names: bool) -> Result<u8> {
+    // Everything else can be shown all the same, and what is wrong is marked in its place.
+    let (usable, mut problems) = usable(environment);
+    let Ok(setup) = Setup::read(&usable) else {
+        return Ok(Class::Misconfigured.code());
     };
+    let setup = setup.with_official_names(official_names);
     let console = &setup.console;
-    let (targets, problems) = setup.targets(named.to_vec());
+    let (targets, of_targets) = setup.targets(named);
+    problems.extend(of_targets);
     for problem in &problems {
         console.line(&format!("  {}: {problem}", Class::Misconfigured.word()));
     }
@@ -53,12 +45,7 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
         let mut found = own.into_iter().flatten().filter_map(|name| fields.get(name));
         found.next().cloned()
     };
-    let reader = Reader {
-        environment,
-        official_names: false,
-        allow_http: true,
-        literals: &[],
-    };
+    let reader = reader(environment);
     let mut page = Page {
         lines: Vec::new(),
         console,
@@ -74,8 +61,8 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
     let of_event = reader.find(EventVariables::VARIABLES);
     page.section("Event", EventVariables::VARIABLES, &of_event, &of_event.render(&scope));
     for destination in destinations::ALL {
-        if let Some(target) = shown(destination, &targets) {
-            let found = setup.find(&target);
+        if is_shown(destination, &targets) {
+            let found = setup.find(destination);
             page.section(
                 destination.title,
                 destination.variables(),
@@ -83,6 +70,12 @@ pub fn explain(environment: &Environment, named: &[Target]) -> Result<u8> {
                 &found.render(&scope),
             );
         }
+    }
+    let unread = unread::all(environment, setup.ignored());
+    if !unread.is_empty() {
+        page.lines.push("Read by nothing".to_owned());
+        page.lines.extend(unread.iter().map(|unread| format!("  {unread}")));
+        page.lines.push(String::new());
     }
     // The last section ends in an empty line too.
     page.lines.pop();
@@ -99,21 +92,10 @@ fn derived_from(variable: &Variable) -> Option<&'static str> {
     }
 }
 
-/// The target for which a destination's variables are shown; none where others are sent to.
-fn shown(destination: &'static Destination, targets: &[Target]) -> Option<Target> {
-    let mut own = targets
-        .iter()
-        .filter(|target| target.destination.name == destination.name);
-    let is_named = own.clone().any(|target| target.is_named);
-    if own.next().is_none() && !targets.is_empty() {
-        return None;
-    }
-    Some(Target {
-        destination,
-        operation: &destination.operations[0],
-        is_optional: false,
-        is_named,
-    })
+/// Whether a destination's variables are shown: where it is sent to, or nothing is.
+fn is_shown(destination: &Destination, targets: &[Target]) -> bool {
+    let mut targets_of = targets.iter().map(|target| target.destination.name);
+    targets.is_empty() || targets_of.any(|name| name == destination.name)
 }
 
 /// What is printed, in the making.

@@ -16,6 +16,7 @@ use super::{
     doubt::Doubt,
     runner::{self, CANT_KNOW, Delivery, Runner},
     setup::{Setup, declared},
+    switch::{self, Leaves},
 };
 use crate::{
     delivery::plan::Plan,
@@ -44,6 +45,9 @@ const NAME_IT: &str = "name the file itself to send it all the same";
 /// # Errors
 /// What no user can mend.
 pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
+    if let Some(code) = switch::end(environment, &[], Leaves::ReceiptOfReplay(paths)) {
+        return Ok(code);
+    }
     match Setup::read(environment) {
         Ok(setup) => runner::block_on(replay_all(&setup, paths))?,
         Err(unusable) => Ok(runner::give_up(&unusable, "nothing was sent")),
@@ -125,11 +129,12 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     };
     let judge = |file: &Kept| Judgement::new(setup, file, &authority);
     let judgements: Vec<Judgement> = files.iter().map(judge).collect();
-    let deliveries = files
+    let deliveries: Vec<Delivery> = files
         .iter()
         .zip(&judgements)
         .map(|(file, judgement)| delivery(setup, file, judgement))
         .collect();
+    runner::tell_unread(setup, &problems, &deliveries);
     let delivered = runner
         .deliver(None, deliveries, false, &|place, ended| {
             runner::report(console, ended);
@@ -190,7 +195,7 @@ fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Deliver
 /// The values that were kept, and of this job's environment what is read anew.
 fn values(setup: &Setup, undelivered: &Undelivered) -> Values {
     let names = names_of(&undelivered.event, setup.environment, setup.open(), &declared());
-    undelivered.values(&setup.find(&undelivered.target).render(&names))
+    undelivered.values(&setup.find(undelivered.target.destination).render(&names))
 }
 
 /// What is known of a file's delivery.
@@ -338,7 +343,7 @@ fn receipts_of(path: &Path) -> Vec<Receipt> {
 fn kept(setup: &Setup, paths: &[PathBuf]) -> (Vec<Kept>, Vec<Problem>) {
     let mut kept = Vec::new();
     // What could not be found out then may be set now.
-    let (action, of_action) = match setup.environment.find("EVENT_ACTION", false) {
+    let (action, of_action) = match setup.environment.find_or_default("EVENT_ACTION", false) {
         Ok(found) => (found.map(|found| found.value), None),
         Err(problem) => (None, Some(problem)),
     };

@@ -9,6 +9,7 @@ use super::{
     doubt::{self, Doubt},
     setup::{Clients, Setup, Unusable, redactor},
     stop::Stop,
+    unread,
 };
 use crate::{
     delivery::{client, courier::Limits, plan::Plan, result::DeliveryResult},
@@ -78,6 +79,14 @@ pub fn complain(console: &Console, problems: &[Problem]) {
     for problem in problems {
         console.line(&format!("  {:<18} {problem}", Class::Misconfigured.word()));
     }
+}
+
+/// Tells of names that nothing reads, but for those that `problems` and `deliveries` tell of.
+pub fn tell_unread(setup: &Setup, problems: &[Problem], deliveries: &[Delivery]) {
+    let unmade = deliveries.iter().filter_map(|delivery| delivery.plan.as_ref().err());
+    let wrong = problems.iter().map(|problem| problem.variable.as_str());
+    let told: Vec<&str> = unmade.flat_map(Unmade::variables).chain(wrong).collect();
+    unread::tell(setup, &told);
 }
 
 /// What a run works with.
@@ -288,7 +297,10 @@ pub fn conclude(console: &Console, on_error: OnError, worst: Class, what: &str) 
                 "exit {code} ({}): with the template's allow_failure a warning, and the pipeline goes on",
                 worst.word()
             ),
-            OnError::Fail => format!("exit {code} ({}), because of NOTIFY_ON_ERROR=fail", worst.word()),
+            OnError::Fail => format!(
+                "exit {code} ({}), because of NOTIFY_ON_ERROR=fail: the pipeline fails where the job has allow_failure: false",
+                worst.word()
+            ),
             OnError::Ignore => format!(
                 "exit {code}, the failure ({}) ignored by NOTIFY_ON_ERROR=ignore",
                 worst.word()

@@ -6,6 +6,7 @@ use super::{
     doubt::Doubt,
     runner::{self, CANT_KNOW, Delivery, Runner},
     setup::Setup,
+    switch::{self, Leaves},
 };
 use crate::{
     delivery::{curl, plan::Plan},
@@ -23,13 +24,18 @@ use crate::{
     variables::{Unrendered, Values},
 };
 
-/// Sends the event, or prints what would be sent, and returns the exit code.
+/// Sends the event, or prints what would be sent, and returns the exit code. `official_names` says that the names which
+/// other tools gave to a destination's variables are read too.
 ///
 /// # Errors
 /// What no user can mend: standard output is closed, the clock or the runtime fails.
-pub fn send(environment: &Environment, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+pub fn send(environment: &Environment, named: Vec<Target>, official_names: bool, dry_run: bool) -> Result<u8> {
+    let leaves = if dry_run { Leaves::Nothing } else { Leaves::Receipt };
+    if let Some(code) = switch::end(environment, &named, leaves) {
+        return Ok(code);
+    }
     match Setup::read(environment) {
-        Ok(setup) => runner::block_on(run(&setup, named, dry_run))?,
+        Ok(setup) => runner::block_on(run(&setup.with_official_names(official_names), named, dry_run))?,
         Err(unusable) => Ok(runner::give_up(&unusable, "nothing was sent")),
     }
 }
@@ -73,6 +79,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
         classes.clear();
     }
     let deliveries = prepared.deliveries(setup);
+    runner::tell_unread(setup, &problems, &deliveries);
     if dry_run {
         return show(setup, deliveries, classes);
     }
@@ -141,9 +148,17 @@ async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prep
     }
 }
 
-/// The variables of these targets, and what a run needs for them.
+/// The variables of these targets, and what a run needs for them. Says which of them were set to something else too.
 pub fn find(setup: &Setup, resolver: &mut Resolver, targets: &[Target]) -> (Vec<(Target, Unrendered)>, Needs) {
-    let found: Vec<(Target, Unrendered)> = targets.iter().map(|target| (*target, setup.find(target))).collect();
+    let found: Vec<(Target, Unrendered)> = targets
+        .iter()
+        .map(|target| (*target, setup.find(target.destination)))
+        .collect();
+    for target in targets {
+        for line in setup.passed_over(target.destination) {
+            setup.console.info(&format!("  {:<18} {line}", target.label()));
+        }
+    }
     let is_unknown = resolver.needs_outcome();
     let parts: Vec<Part> = found
         .iter()

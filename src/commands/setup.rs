@@ -10,7 +10,7 @@ use crate::{
         client::{self, Client},
         courier::{Courier, Limits},
     },
-    destinations::{self, Target},
+    destinations::{self, Destination, Target},
     environment::Environment,
     event::{Action, resolve::Resolver, variables::EventVariables},
     facts,
@@ -23,7 +23,7 @@ use crate::{
     redaction::Redactor,
     report::{class::Class, console::Console},
     settings::{Network, OnError, Policy, Verbosity},
-    variables::{Group as _, List, Reader, Unrendered, Variable},
+    variables::{Flag, Group as _, List, Reader, Unrendered, Variable},
 };
 
 /// Everything that the environment says of a run, whatever it sends.
@@ -40,6 +40,8 @@ pub struct Setup<'a> {
     pub console: Console,
     /// Texts that GitLab may have pasted into values.
     literals: Vec<&'a str>,
+    /// Whether the names are read that other tools gave to a destination's variables.
+    official_names: bool,
 }
 
 /// What keeps a run from beginning: the variables that are wrong, and how to say so.
@@ -84,18 +86,48 @@ pub fn redactor(environment: &Environment) -> Redactor {
     redactor
 }
 
+/// The variable that switches every run off, if one does, whatever else is wrong.
+pub fn switch(environment: &Environment) -> Option<String> {
+    let values = reader(environment).values(Policy::VARIABLES);
+    let is_off = values.one("NOTIFY_ENABLED") == Some(Flag(false));
+    let found = values.get("NOTIFY_ENABLED").ok()?.filter(|_| is_off)?;
+    Some(found.name.clone())
+}
+
+/// The environment without the variables that keep a run from beginning, and what is wrong with those.
+pub fn usable(environment: &Environment) -> (Environment, Vec<Problem>) {
+    let mut usable = environment.clone();
+    let mut problems = Vec::new();
+    while let Err(unusable) = Setup::read(&usable) {
+        let is_wrong = |name: &str| unusable.problems.iter().any(|problem| problem.variable == name);
+        let rest = usable.without(is_wrong);
+        problems.extend(unusable.problems);
+        // One of a variable's forms may have stood before another one that is wrong too.
+        if rest.names().count() == usable.names().count() {
+            break;
+        }
+        usable = rest;
+    }
+    (usable, problems)
+}
+
+/// Reads what applies to every run.
+pub fn reader(environment: &Environment) -> Reader<'_> {
+    Reader {
+        environment,
+        official_names: false,
+        allow_http: true,
+        literals: &[],
+    }
+}
+
 impl<'a> Setup<'a> {
     /// Reads what applies to every destination.
     ///
     /// # Errors
     /// Every variable of these that can't be used.
     pub fn read(environment: &'a Environment) -> Result<Self, Unusable> {
-        let reader = Reader {
-            environment,
-            official_names: false,
-            allow_http: true,
-            literals: &[],
-        };
+        let reader = reader(environment);
         let redactor = redactor(environment);
         let policy = reader.read::<Policy>();
         let network = reader.read::<Network>();
@@ -111,6 +143,7 @@ impl<'a> Setup<'a> {
                 }
                 Ok(Self {
                     environment,
+                    official_names: false,
                     literals: pipeline::written_by_people(environment),
                     console: Console::new(redactor, policy.log),
                     policy,
@@ -129,6 +162,11 @@ impl<'a> Setup<'a> {
                 })
             }
         }
+    }
+
+    /// The same, where the names that other tools gave to a destination's variables are read too, if so.
+    pub fn with_official_names(self, official_names: bool) -> Self {
+        Self { official_names, ..self }
     }
 
     /// Limits of a run that begins now.
@@ -174,20 +212,43 @@ impl<'a> Setup<'a> {
         }
     }
 
+    /// The names that look like ours and are others'.
+    pub fn ignored(&self) -> &[String] {
+        match &self.policy.ignore {
+            Some(List(names)) => names,
+            None => &[],
+        }
+    }
+
     /// The event in the making.
     pub fn resolver(&self) -> Resolver<'a> {
         Resolver::new(self.environment, self.open(), &declared(), SystemTime::now())
     }
 
-    /// The variables of `target`'s destination.
-    pub fn find(&self, target: &Target) -> Unrendered {
+    /// The variables of a destination.
+    pub fn find(&self, destination: &Destination) -> Unrendered {
         let reader = Reader {
             environment: self.environment,
-            official_names: target.is_named,
+            official_names: self.official_names,
             allow_http: self.network.allows_http(),
             literals: &self.literals,
         };
-        reader.find(target.destination.variables())
+        reader.find(destination.variables())
+    }
+
+    /// What a destination's variables are set to under another tool's name, and is not read for what they are set to under
+    /// their own: a line for each.
+    pub fn passed_over(&self, destination: &Destination) -> Vec<String> {
+        let of_one = |variable: &Variable| {
+            let official = variable
+                .official
+                .filter(|name| self.official_names && *name != variable.name)?;
+            let own = variable.find_in(self.environment).ok()??;
+            let other = self.environment.find(official, variable.is_secret()).ok()??;
+            let line = || format!("{official} is not what {} is, which is used", own.name);
+            (own.value != other.value).then(line)
+        };
+        destination.variables().filter_map(of_one).collect()
     }
 
     /// What to send to: what was named, else `NOTIFY_DESTINATIONS`, else every destination with credentials.
@@ -231,17 +292,14 @@ impl<'a> Setup<'a> {
         destinations::ALL
             .iter()
             .filter(|destination| {
-                destination.credentials.iter().any(|name| {
+                let mut credentials = destination.variables();
+                credentials.any(|variable| {
                     // A credential that can't be read is one that somebody wanted to be read.
-                    !matches!(self.environment.find(name, true), Ok(None))
+                    destination.credentials.contains(&variable.name)
+                        && !matches!(variable.find_in(self.environment), Ok(None))
                 })
             })
-            .map(|destination| Target {
-                destination,
-                operation: &destination.operations[0],
-                is_optional: false,
-                is_named: false,
-            })
+            .filter_map(|destination| destination.targets().next())
     }
 }
 

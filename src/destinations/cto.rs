@@ -15,7 +15,7 @@ use crate::{
 };
 
 variables! {
-    /// What `cto` reads. The names of the official template are read only where `cto` is named on the command line.
+    /// What `cto` reads. The names of the official template are read in `.cto-notify-event` alone.
     pub struct Settings, "CTO.ai, Collect Events via API, and its GitLab template v0.0.2" {
         /// API token, made with `ops generate:token`.
         token: Secret = "CTOAI_EVENTS_API_TOKEN", required, official "TOKEN";
@@ -51,7 +51,7 @@ pub const DESTINATION: Destination = Destination {
     credentials: &["CTOAI_EVENTS_API_TOKEN"],
     hidden_jobs: &[HiddenJob::new(
         "cto-notify-event",
-        "cto",
+        "cto --official-names",
         "Sends an event to CTO.ai; reads the official template's variables too.",
     )],
     plan,

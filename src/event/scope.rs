@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::variables::EventVariables;
 use crate::{
     credentials,
-    environment::Environment,
+    environment::{DEFAULT_SUFFIX, Environment},
     gitlab::{
         outcome::Outcome,
         pipeline::{self, FACTS, PREDEFINED},
@@ -96,17 +96,17 @@ struct Reach {
     wrong: BTreeMap<String, String>,
     /// Those that were opened by name, whether they are set or not.
     opened: Vec<String>,
-    /// The declared credentials, which nothing opens.
-    credentials: Vec<&'static str>,
+    /// The declared credentials, under all of their names, which nothing opens.
+    credentials: Vec<String>,
 }
 
 impl Reach {
     /// `open` are the words of `NOTIFY_TEMPLATE_ENV`, `declared` every variable that the program reads.
     fn new(environment: &Environment, open: &[String], declared: &[&'static Variable]) -> Self {
-        let credentials: Vec<&'static str> = declared
+        let credentials: Vec<String> = declared
             .iter()
             .filter(|variable| variable.is_secret())
-            .map(|variable| variable.name)
+            .flat_map(|variable| [variable.name.to_owned(), format!("{}{DEFAULT_SUFFIX}", variable.name)])
             .collect();
         let secrets: Vec<String> = credentials
             .iter()
@@ -123,12 +123,23 @@ impl Reach {
                 reach.add(name, value, &secrets);
             }
         }
-        for (name, _) in environment.all() {
+        let of_ours = declared.iter().filter(|variable| variable.is_own());
+        let of_ours: Vec<&str> = of_ours.map(|variable| variable.name).collect();
+        let others = environment.all().map(|(name, _)| name);
+        for name in others
+            .filter(|name| !of_ours.contains(name))
+            .chain(of_ours.iter().copied())
+        {
             let is_named = open.iter().any(|word| word == name);
             if !open.iter().any(|word| opens(word, name)) {
                 continue;
             }
-            match environment.find(name, true) {
+            let found = if of_ours.contains(&name) {
+                environment.find_or_default(name, true)
+            } else {
+                environment.find(name, true)
+            };
+            match found {
                 Ok(Some(found)) if !is_named && credentials::looks_like_credential(&found.value) => {
                     let why = "holds what looks like a credential, which a pattern does not open";
                     reach.wrong.insert(name.to_owned(), format!("`env.{name}` {why}"));
@@ -156,7 +167,9 @@ impl Reach {
     /// Why no template may name a variable, whatever it holds.
     fn refuses(&self, name: &str) -> Option<String> {
         let is_gitlabs_own = name.starts_with("CI_") || name.starts_with("GITLAB_");
-        if self.credentials.contains(&name) || (is_gitlabs_own && credentials::is_credential(name)) {
+        if self.credentials.iter().any(|credential| credential == name)
+            || (is_gitlabs_own && credentials::is_credential(name))
+        {
             return Some(format!("`env.{name}` is a credential, which templates can't reach"));
         }
         if let Some(why) = self.wrong.get(name) {

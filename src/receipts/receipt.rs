@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     delivery::result::DeliveryResult,
-    destinations::Target,
+    destinations::{self, Target},
     event::{DeployRun, Event, SCHEMA_VERSION},
     redaction::Redactor,
     report::class::Class,
@@ -259,15 +259,15 @@ impl Receipt {
             }
         };
         if let Some(event) = event {
-            add("NOTIFY_EVENT_ID".to_owned(), event.id.as_deref());
-            add("NOTIFY_EVENT_ACTION".to_owned(), event.known_action());
+            add(OF_EVENT[0].to_owned(), event.id.as_deref());
+            add(OF_EVENT[1].to_owned(), event.known_action());
         }
         // Of the same destination and operation the last one counts.
         for entry in self.entries() {
             let label = format!("{}:{}", entry.destination, entry.operation);
             if let Ok(target) = Target::parse(&label, false) {
-                add(variable(&target, "RESULT"), Some(entry.class.word()));
-                add(variable(&target, "ID"), entry.identifier.as_deref());
+                add(variable(&target, OF_TARGET[0]), Some(entry.class.word()));
+                add(variable(&target, OF_TARGET[1]), entry.identifier.as_deref());
             }
         }
         let mut text = String::new();
@@ -279,6 +279,18 @@ impl Receipt {
         }
         text
     }
+}
+
+/// What later jobs are told of the event: its id and its action.
+const OF_EVENT: [&str; 2] = ["NOTIFY_EVENT_ID", "NOTIFY_EVENT_ACTION"];
+/// What they are told of each target: its result class, and what the service knows it by.
+const OF_TARGET: [&str; 2] = ["RESULT", "ID"];
+
+/// The names of all variables that a receipt may hand to later jobs.
+pub fn names() -> impl Iterator<Item = String> {
+    let targets = destinations::ALL.iter().flat_map(|destination| destination.targets());
+    let of_targets = targets.flat_map(|target| OF_TARGET.map(|what| variable(&target, what)));
+    OF_EVENT.map(str::to_owned).into_iter().chain(of_targets)
 }
 
 /// `NOTIFY_RELY_ID`, or `NOTIFY_AVIATOR_RELEASE_ID` for an operation that is not the default.

@@ -44,8 +44,6 @@ struct Form {
     operation: String,
     #[serde(default)]
     optional: bool,
-    #[serde(default)]
-    named: bool,
     why: String,
     #[serde(default, alias = "ambiguous")]
     in_doubt: bool,
@@ -115,7 +113,6 @@ impl Undelivered {
             destination: self.target.destination.name.to_owned(),
             operation: self.target.operation.name.to_owned(),
             optional: self.target.is_optional,
-            named: self.target.is_named,
             why: self.why.clone(),
             in_doubt: self.is_doubtful(),
             origin: self.origin.clone(),
@@ -144,7 +141,7 @@ impl Undelivered {
             }
         }
         let form = Form::deserialize(json).map_err(|error| format!("is no undelivered event: {error}"))?;
-        let mut target = Target::parse(&format!("{}:{}", form.destination, form.operation), form.named)?;
+        let mut target = Target::parse(&format!("{}:{}", form.destination, form.operation), false)?;
         target.is_optional = form.optional;
         Ok(Self {
             target,
@@ -195,7 +192,7 @@ mod tests {
 
     fn undelivered(more: &Value) -> Result<Undelivered, String> {
         let mut json = json!({
-            "undelivered": 1, "destination": "rely", "operation": "upsert", "optional": false, "named": false,
+            "undelivered": 1, "destination": "rely", "operation": "upsert", "optional": false,
             "why": "unavailable: no", "ambiguous": false, "pipeline_id": "8812", "job_id": "991", "project_id": "42",
             "settings": {"RELY_BLUEPRINT": "release", "RELY_API_TOKEN": "theirs", "RELY_API_URL": "https://elsewhere"},
             "unreadable": ["RELY_PROPERTIES"],

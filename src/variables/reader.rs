@@ -16,7 +16,7 @@ use crate::{
 pub struct Reader<'a> {
     /// The process's variables.
     pub environment: &'a Environment,
-    /// Whether other tools' names (`official`) are read.
+    /// Whether other tools' names (`official`) are read too.
     pub official_names: bool,
     /// Whether `http://` may be used off loopback.
     pub allow_http: bool,
@@ -77,21 +77,21 @@ impl Reader<'_> {
 
     fn source(&self, variable: &Variable) -> Result<Option<Found>, Problem> {
         let find = |name: &str| self.environment.find(name, variable.is_secret());
-        if let Some(official) = variable.official.filter(|_| self.official_names)
-            && let Some(found) = find(official)?
-        {
-            return Ok(Some(found));
-        }
-        if variable.official == Some(variable.name) {
-            return Ok(None);
-        }
         // Proxies are named in lower case first, as curl does it.
         if variable.name.ends_with("_PROXY")
             && let Some(found) = find(&variable.name.to_lowercase())?
         {
             return Ok(Some(found));
         }
-        find(variable.name)
+        let official = variable.official.filter(|_| self.official_names);
+        let own = match variable.official {
+            Some(official) if official == variable.name => None,
+            _ => variable.find_in(self.environment)?,
+        };
+        match (own, official) {
+            (None, Some(official)) => find(official),
+            (own, _) => Ok(own),
+        }
     }
 
     fn understand(&self, variable: &Variable, found: Found, has_templates: bool) -> Result<Source, Problem> {

@@ -24,7 +24,7 @@ fn other(destination: &str) -> &'static str {
 fn refuses(destination: &str, name: &str, change: impl Fn(Run) -> Run) -> Ran {
     let sandbox = ready();
     let other = other(destination);
-    let ran = change(prepared(&sandbox, &[destination, other]))
+    let ran = change(prepared(&sandbox, &[destination, other, "--official-names"]))
         .run()
         .exits(78)
         .says_of(destination, "misconfigured")
@@ -374,6 +374,9 @@ fn a_word_that_is_not_understood_is_answered_with_the_nearest_and_nothing_is_sen
         (&["cto", "--dry-run=yes"], "dry-run"),
         (&["cto", "-x"], "`-x`"),
         (&["explain", "--dry-run"], "explain"),
+        (&["cto", "--official-name"], "did you mean `--official-names`?"),
+        (&["catalog", "--official-names"], "catalog"),
+        (&["replay", "--official-names", "."], "no option"),
         (&["explain", "rley"], "did you mean `rely`?"),
     ] {
         for policy in ["warn", "ignore", "fail"] {
@@ -481,6 +484,11 @@ fn without_any_destination_the_variables_looked_for_are_named() {
     notify(&[]).var("NOTIFY_ON_ERROR", "fail").run().exits(1);
     // Another tool's TOKEN is no destination.
     notify(&[]).var("TOKEN", "x").var("TEAM_ID", "y").run().exits(78);
+    notify(&["--official-names"])
+        .var("TOKEN", "x")
+        .var("TEAM_ID", "y")
+        .run()
+        .exits(78);
 }
 
 // The forms in which GitLab hands variables over

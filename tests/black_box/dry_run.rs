@@ -221,9 +221,12 @@ fn the_official_templates_variables_are_named_as_they_were_set() {
         ("CTOAI_EVENTS_API_TOKEN", ""),
         ("CTOAI_TEAM_ID", ""),
     ];
-    check(&["cto"], &Options::default(), &variables);
+    check(&["cto", "--official-names"], &Options::default(), &variables);
     let sandbox = ready();
-    let ran = prepared(&sandbox, &["--dry-run", "cto"]).vars(variables).run().exits(0);
+    let ran = prepared(&sandbox, &["--dry-run", "cto", "--official-names"])
+        .vars(variables)
+        .run()
+        .exits(0);
     assert!(ran.stdout.contains("Bearer $TOKEN\""), "{}", ran.stdout);
 }
 

@@ -168,7 +168,7 @@ fn cto() {
         &[
             case(
                 "official-names",
-                &[&["cto"]],
+                &[&["cto", "--official-names"]],
                 &[
                     ("CTOAI_EVENTS_API_TOKEN", ""),
                     ("CTOAI_TEAM_ID", ""),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sandbox::{Credentials, DirektivVersion, Options, Sandbox, Service};
+use sandbox::{Credentials, DirektivVersion, Fault, Options, Sandbox, Service};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -115,7 +115,7 @@ fn the_cto_snippets_two_jobs_send_their_events() {
     for action in ["success", "failure"] {
         let sandbox = Sandbox::start();
         // `variables:` of the snippet, as GitLab expands them; `environment: name: production`.
-        notify(&["cto"])
+        notify(&["cto", "--official-names"])
             .without("EVENT_ACTION")
             .vars([
                 ("TEAM_ID", known.cto_team.as_str()),
@@ -149,7 +149,7 @@ fn the_cto_snippets_two_jobs_send_their_events() {
 }
 
 #[test]
-fn the_cto_snippets_optional_variables_win_where_cto_is_named() {
+fn the_cto_snippets_optional_variables_win_in_its_hidden_job_alone() {
     let sandbox = Sandbox::start();
     let own = [
         ("BRANCH", "own-branch"),
@@ -158,35 +158,107 @@ fn the_cto_snippets_optional_variables_win_where_cto_is_named() {
         ("ENVIRONMENT", "own-environment"),
         ("IMAGE", "own/image:1"),
     ];
-    let event = |named: bool| {
-        let run = if named {
-            notify(&["cto"])
-        } else {
-            notify(&[]).var("NOTIFY_DESTINATIONS", "cto")
-        };
-        run.at(&sandbox)
+    let event = |arguments: &[&str]| {
+        notify(arguments)
+            .at(&sandbox)
             .vars(own)
+            .var("NOTIFY_DESTINATIONS", "cto")
             .var("EVENT_IMAGE", "event/image:2")
             .run()
             .exits(0);
         cto_events(&sandbox).pop().expect("an event")
     };
-    let named = event(true);
+    let of_hidden_job = event(&["cto", "--official-names"]);
     for (variable, value) in own {
-        assert_eq!(named[variable.to_lowercase()], value);
+        assert_eq!(of_hidden_job[variable.to_lowercase()], value);
     }
-    // Reached otherwise, other tools' variables don't leak in.
-    let detected = event(false);
-    assert_eq!(detected["branch"], UGLY_BRANCH);
-    assert_eq!(detected["image"], "event/image:2");
-    assert_eq!(detected["repo"], "acme/shop");
+    // In a script of one's own, other tools' variables don't leak in.
+    for arguments in [&["cto"][..], &["rely", "cto"], &[]] {
+        let other = event(arguments);
+        assert_eq!(other["branch"], UGLY_BRANCH);
+        assert_eq!(other["image"], "event/image:2");
+        assert_eq!(other["repo"], "acme/shop");
+    }
+}
+
+#[test]
+fn what_the_hidden_job_could_not_send_is_replayed_by_ctos_own_token_alone() {
+    let known = Credentials::default();
+    let sandbox = Sandbox::start();
+    let folder = folder("cto-replay");
+    let run = |arguments: &[&str]| {
+        notify(arguments)
+            .within(&folder)
+            .var("CTOAI_API_URL", sandbox.url(Service::Cto))
+            .var("NOTIFY_OUTPUT_DIR", "out")
+            .vars([("TOKEN", known.cto_token.as_str()), ("NOTIFY_DESTINATIONS", "cto")])
+    };
+    sandbox.fail(Service::Cto, 1, Fault::status(400));
+    run(&["cto", "--official-names"])
+        .vars([("TEAM_ID", known.cto_team.as_str()), ("BRANCH", "own-branch")])
+        .run()
+        .exits(76);
+    run(&["replay", "out/undelivered"])
+        .run()
+        .exits(78)
+        .says("CTOAI_EVENTS_API_TOKEN is not set");
+    run(&["replay", "out/undelivered"])
+        .vars([
+            ("CTOAI_EVENTS_API_TOKEN", known.cto_token.as_str()),
+            ("BRANCH", "other"),
+        ])
+        .run()
+        .exits(0);
+    let events = cto_events(&sandbox);
+    assert_eq!((events.len(), &events[0]["branch"]), (1, &json!("own-branch")));
+    assert_eq!(events[0]["team_id"], known.cto_team);
+}
+
+#[test]
+fn another_tools_token_never_reaches_cto() {
+    let known = Credentials::default();
+    let foreign = [("TOKEN", "another-tools-token"), ("TEAM_ID", "another-team")];
+    let bearer = format!("Bearer {}", known.cto_token);
+    for arguments in [&["cto"][..], &["rely", "cto"], &["cto", "--official-names"]] {
+        let sandbox = Sandbox::start();
+        let ran = notify(arguments).at(&sandbox).vars(foreign).run().exits(0);
+        let request = &sandbox.requests_to(Service::Cto)[0];
+        assert!(
+            request.headers.iter().any(|(_, value)| value == &bearer),
+            "{arguments:?}"
+        );
+        assert_eq!(request.json()["team_id"], known.cto_team);
+        let is_said = ran
+            .stderr
+            .contains("TOKEN is not what CTOAI_EVENTS_API_TOKEN is, which is used");
+        assert_eq!(is_said, arguments.contains(&"--official-names"), "{}", ran.stderr);
+        ran.hides("another-tools-token").hides("another-team");
+    }
+    // Nor is it taken for one that is missing.
+    let sandbox = Sandbox::start();
+    notify(&["cto"])
+        .var("CTOAI_API_URL", sandbox.url(Service::Cto))
+        .vars(foreign)
+        .run()
+        .exits(78)
+        .says("CTOAI_EVENTS_API_TOKEN is not set");
+    assert!(sandbox.requests().is_empty());
+    // What a group gives counts as CTO.ai's own, too.
+    notify(&["cto", "--official-names"])
+        .at(&sandbox)
+        .without("CTOAI_EVENTS_API_TOKEN")
+        .var("CTOAI_EVENTS_API_TOKEN_DEFAULT", &known.cto_token)
+        .vars(foreign)
+        .run()
+        .exits(0)
+        .says("TOKEN is not what CTOAI_EVENTS_API_TOKEN_DEFAULT is");
 }
 
 #[test]
 fn a_cto_variable_that_gitlab_could_not_fill_is_said_to_be_undefined() {
     let sandbox = Sandbox::start();
-    notify(&["cto"])
-        .at(&sandbox)
+    notify(&["cto", "--official-names"])
+        .var("CTOAI_API_URL", sandbox.url(Service::Cto))
         .var("TOKEN", "${CTOAI_EVENTS_API_TOKEN}")
         .var("TEAM_ID", "${CTOAI_TEAM_ID}")
         .run()

@@ -25,6 +25,7 @@ mod redaction;
 mod replay;
 mod report;
 mod retries;
+mod settings;
 mod several;
 mod values;
 mod waiting;

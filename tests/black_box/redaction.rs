@@ -313,7 +313,7 @@ fn the_credential_in_a_header_line_is_hidden_by_itself() {
 fn the_official_templates_token_is_hidden() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Cto, 9, Fault::EchoSecrets);
-    let run = prepared(&sandbox, &["cto"])
+    let run = prepared(&sandbox, &["cto", "--official-names"])
         .without("CTOAI_EVENTS_API_TOKEN")
         .var("TOKEN", "official-token-1234");
     watched("official", run)

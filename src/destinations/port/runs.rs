@@ -24,7 +24,7 @@ variables! {
     /// What Port hands to the pipeline that it triggers.
     pub struct Trigger, "GitLab, pipeline triggers" {
         /// The file with the JSON that triggered the pipeline, set by GitLab. The run's id is read from it: `port_context.runId`, `context.runId`, `port_payload.context.runId` or `runId`.
-        payload: Option<Foreign> = "TRIGGER_PAYLOAD", optional;
+        payload: Option<Foreign> = "TRIGGER_PAYLOAD", optional, foreign;
     }
 }
 

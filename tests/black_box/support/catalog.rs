@@ -71,6 +71,16 @@ pub struct Variable {
     pub is_required: bool,
     #[serde(rename = "secret")]
     pub is_secret: bool,
+    /// The forms in which it may be given; empty for all.
+    #[serde(default)]
+    forms: Vec<String>,
+}
+
+impl Variable {
+    /// Whether it may be given as `NAME_DEFAULT`.
+    pub fn has_default(&self) -> bool {
+        self.forms.is_empty()
+    }
 }
 
 /// Every destination.
