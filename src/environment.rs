@@ -126,7 +126,7 @@ impl Environment {
         let set = self
             .values
             .iter()
-            .filter(|(_, value)| value.as_ref() != Ok(&String::new()));
+            .filter(|(_, value)| !matches!(value, Ok(text) if text.is_empty()));
         set.map(|(name, _)| name.as_str())
     }
 

@@ -236,8 +236,7 @@ impl<'a> Setup<'a> {
         reader.find(destination.variables())
     }
 
-    /// What a destination's variables are set to under another tool's name, and is not read for what they are set to under
-    /// their own: a line for each.
+    /// A line for each variable of a destination that is set to something else under another tool's name, which is not read.
     pub fn passed_over(&self, destination: &Destination) -> Vec<String> {
         let of_one = |variable: &Variable| {
             let official = variable
@@ -245,7 +244,7 @@ impl<'a> Setup<'a> {
                 .filter(|name| self.official_names && *name != variable.name)?;
             let own = variable.find_in(self.environment).ok()??;
             let other = self.environment.find(official, variable.is_secret()).ok()??;
-            let line = || format!("{official} is not what {} is, which is used", own.name);
+            let line = || format!("{official} is set to something else than {0}: {0} is used", own.name);
             (own.value != other.value).then(line)
         };
         destination.variables().filter_map(of_one).collect()

@@ -230,7 +230,7 @@ fn another_tools_token_never_reaches_cto() {
         assert_eq!(request.json()["team_id"], known.cto_team);
         let is_said = ran
             .stderr
-            .contains("TOKEN is not what CTOAI_EVENTS_API_TOKEN is, which is used");
+            .contains("TOKEN is set to something else than CTOAI_EVENTS_API_TOKEN: CTOAI_EVENTS_API_TOKEN is used");
         assert_eq!(is_said, arguments.contains(&"--official-names"), "{}", ran.stderr);
         ran.hides("another-tools-token").hides("another-team");
     }
@@ -251,7 +251,7 @@ fn another_tools_token_never_reaches_cto() {
         .vars(foreign)
         .run()
         .exits(0)
-        .says("TOKEN is not what CTOAI_EVENTS_API_TOKEN_DEFAULT is");
+        .says("TOKEN is set to something else than CTOAI_EVENTS_API_TOKEN_DEFAULT:");
 }
 
 #[test]
