@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// What a run would have left behind.
+#[derive(Clone, Copy)]
 pub enum Leaves<'a> {
     /// Nothing.
     Nothing,
