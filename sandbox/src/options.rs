@@ -51,8 +51,15 @@ pub struct Options {
     pub port_updated: u16,
     /// Whether GitLab lets a job token list a pipeline's jobs; older instances don't (docs/gitlab.md 2.5).
     pub gitlab_jobs: GitLabAccess,
-    /// How GitLab refuses a pipeline itself and its bridges to a job token (docs/gitlab.md 2.5, 11).
+    /// How GitLab refuses a pipeline itself to a job token (docs/gitlab.md 2.5).
     pub gitlab_pipelines: GitLabAccess,
+    /// Whether GitLab lets a job token list a pipeline's trigger jobs; older instances don't, and before 19.2 the route
+    /// was missing (docs/gitlab.md 2.5, 11.1).
+    pub gitlab_trigger_jobs: GitLabAccess,
+    /// The same of the name that the route has had for longer.
+    pub gitlab_bridges: GitLabAccess,
+    /// Whether the job token has the right `read_build`. Without it a pipeline's list of jobs is empty (docs/gitlab.md 2.5).
+    pub gitlab_reads_builds: bool,
     /// Whether GitLab lets a job token read deployments; older instances don't (docs/gitlab.md 11).
     pub gitlab_deployments: GitLabAccess,
     /// Whether GitLab lets a job token read the artifacts of jobs.
@@ -85,6 +92,9 @@ impl Default for Options {
             port_updated: 201,
             gitlab_jobs: GitLabAccess::Allowed,
             gitlab_pipelines: GitLabAccess::Refused(404),
+            gitlab_trigger_jobs: GitLabAccess::Allowed,
+            gitlab_bridges: GitLabAccess::Allowed,
+            gitlab_reads_builds: true,
             gitlab_deployments: GitLabAccess::Allowed,
             gitlab_artifacts: GitLabAccess::Allowed,
             gitlab_job_token_expired: false,
@@ -212,4 +222,6 @@ pub enum GitLabAccess {
     Allowed,
     /// It answers this status: 401, 403 or 404, as instances differ.
     Refused(u16),
+    /// This version has no such route, for whatever token.
+    Missing,
 }

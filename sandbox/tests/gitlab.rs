@@ -1,4 +1,4 @@
-//! GitLab's stand-in against docs/gitlab.md 2.5, 11.
+//! GitLab's stand-in against docs/gitlab.md 2.5, 3.9, 11, 11.1.
 
 mod common;
 
@@ -338,18 +338,16 @@ fn a_project_goes_by_its_id_or_its_encoded_path() {
 
 #[test]
 fn a_job_token_may_not_read_what_it_may_not_read_in_gitlab() {
-    let paths = ["/pipelines/8812", "/pipelines/8812/bridges", "/jobs/99104"].map(|path| format!("{PROJECT}{path}"));
+    let paths = ["/pipelines/8812", "/jobs/99104"].map(|path| format!("{PROJECT}{path}"));
     for (status, text) in [
         (404, "404 Project Not Found"),
         (401, "401 Unauthorized"),
         (403, "403 Forbidden"),
     ] {
         let sandbox = with(|options| options.gitlab_pipelines = GitLabAccess::Refused(status));
-        for path in &paths[..2] {
-            assert_eq!(refusal(&gitlab(&sandbox).get(path)), message(status, text));
-        }
+        assert_eq!(refusal(&gitlab(&sandbox).get(&paths[0])), message(status, text));
         assert_eq!(
-            refusal(&gitlab(&sandbox).get(&paths[2])),
+            refusal(&gitlab(&sandbox).get(&paths[1])),
             message(401, "401 Unauthorized")
         );
         for path in &paths {
@@ -398,6 +396,46 @@ fn an_older_gitlab_refuses_a_job_token_more() {
 }
 
 #[test]
+fn an_older_gitlab_shows_a_job_token_no_trigger_jobs() {
+    let lists = ["trigger_jobs", "bridges"].map(|list| format!("{PROJECT}/pipelines/8812/{list}"));
+    let statuses = |sandbox: &Sandbox| lists.clone().map(|list| gitlab(sandbox).get(&list).status);
+    assert_eq!(statuses(&Sandbox::start()), [200, 200]);
+    let older = with(|options| {
+        options.gitlab_trigger_jobs = GitLabAccess::Missing;
+        options.gitlab_bridges = GitLabAccess::Refused(401);
+    });
+    assert_eq!(statuses(&older), [404, 401]);
+    let missing = gitlab_user(&older).get(&lists[0]);
+    assert_eq!(
+        refusal(&missing),
+        error(404, "404 Not Found"),
+        "nobody has a route that is missing"
+    );
+    assert_eq!(gitlab_user(&older).get(&lists[1]).status, 200);
+}
+
+#[test]
+fn a_token_without_the_right_to_read_builds_sees_no_jobs_and_is_not_told() {
+    let sandbox = with(|options| options.gitlab_reads_builds = false);
+    let forbidden = message(403, "403 Forbidden");
+    assert_eq!(gitlab(&sandbox).get(JOBS).json(), json!([]));
+    assert_eq!(gitlab(&sandbox).get(&JOBS.replace("8812", "9")).status, 404);
+    for path in [
+        "pipelines/8812/trigger_jobs",
+        "pipelines/8812/bridges",
+        "jobs/99104/artifacts/a.txt",
+    ] {
+        assert_eq!(
+            refusal(&gitlab(&sandbox).get(&format!("{PROJECT}/{path}"))),
+            forbidden,
+            "{path}"
+        );
+    }
+    assert_eq!(gitlab(&sandbox).get(DEPLOYMENTS).status, 200);
+    assert_eq!(each(&gitlab_user(&sandbox).get(JOBS), "name").len(), 3);
+}
+
+#[test]
 fn a_job_token_ends_with_its_job() {
     let sandbox = with(|options| options.gitlab_job_token_expired = true);
     let unauthorized = message(401, "401 Unauthorized");
@@ -432,7 +470,7 @@ fn the_current_job_is_the_tokens() {
 }
 
 #[test]
-fn child_pipelines_are_seen_by_the_access_token_alone() {
+fn child_pipelines_are_seen_by_their_trigger_jobs() {
     let sandbox = Sandbox::start();
     sandbox.seed(
         Service::GitLab,
@@ -455,6 +493,12 @@ fn child_pipelines_are_seen_by_the_access_token_alone() {
     );
     let user = gitlab_user(&sandbox);
     let bridges = user.get(&format!("{PROJECT}/pipelines/8812/bridges"));
+    let same = gitlab(&sandbox).get(&format!("{PROJECT}/pipelines/8812/trigger_jobs"));
+    assert_eq!(bridges.json(), same.json());
+    let shown = bridges.json()[0].as_object().expect("a bridge").clone();
+    for name in ["artifacts", "runner", "tag_list", "archived", "retried", "strategy"] {
+        assert!(!shown.contains_key(name), "{name}");
+    }
     assert_eq!(each(&bridges, "id"), [8_812_903, 8_812_902, 8_812_901]);
     let downstream = each(&bridges, "downstream_pipeline");
     assert_eq!(downstream[..2], [Value::Null, json!({"id": 5, "status": "success"})]);
@@ -473,6 +517,47 @@ fn child_pipelines_are_seen_by_the_access_token_alone() {
         (&json!("failed"), &json!("parent_pipeline"))
     );
     assert_eq!(pipeline["finished_at"], "2025-03-01T10:01:00.000Z");
+}
+
+#[test]
+fn a_trigger_job_follows_its_downstream_pipeline_only_if_it_waits() {
+    let sandbox = Sandbox::start();
+    let jobs =
+        |status: &str, allow_failure: bool| json!([{"name": "a", "status": status, "allow_failure": allow_failure}]);
+    for (downstream, none, depend, mirror) in [
+        (jobs("success", false), "success", "success", "success"),
+        (jobs("failed", false), "success", "failed", "failed"),
+        (jobs("canceled", false), "success", "canceled", "canceled"),
+        (jobs("skipped", false), "success", "failed", "skipped"),
+        (jobs("manual", false), "success", "running", "manual"),
+        (jobs("running", false), "success", "running", "running"),
+        (jobs("failed", true), "success", "success", "success"),
+    ] {
+        let bridge =
+            |strategy: Value| json!({"name": strategy.to_string(), "strategy": strategy, "downstream_pipeline": 8813});
+        let bridges = [Value::Null, json!("depend"), json!("mirror")].map(bridge);
+        sandbox.seed(
+            Service::GitLab,
+            json!({"pipelines": {"8812": {"bridges": bridges}, "8813": {"jobs": downstream}}}),
+        );
+        let listed = gitlab(&sandbox).get(&format!("{PROJECT}/pipelines/8812/trigger_jobs"));
+        assert_eq!(each(&listed, "status"), [mirror, depend, none], "{downstream}");
+    }
+}
+
+#[test]
+fn a_job_that_failed_before_it_started_has_no_failure_of_a_script() {
+    let sandbox = Sandbox::start();
+    seed_jobs(
+        &sandbox,
+        &json!([{"name": "a", "status": "failed", "started_at": null}, {"name": "b", "status": "failed"}]),
+    );
+    let listed = gitlab(&sandbox).get(JOBS);
+    assert_eq!(
+        each(&listed, "failure_reason"),
+        ["script_failure", "stuck_or_timeout_failure"]
+    );
+    assert_eq!(each(&listed, "started_at")[1], Value::Null);
 }
 
 #[test]
@@ -817,6 +902,7 @@ fn what_can_not_be_is_not_seeded() {
         job(json!({"name": "a", "artifacts": []})),
         job(json!({"name": "a", "user": 7})),
         json!({"pipelines": {"8812": {"bridges": [{"name": "a", "downstream_pipeline": 5}]}}}),
+        json!({"pipelines": {"8812": {"bridges": [{"name": "a", "strategy": "wait"}]}}}),
         deployment(json!({"status": "done"})),
         deployment(json!({"commit": "a"})),
         deployment(json!({"environment": 7})),

@@ -1,4 +1,4 @@
-//! GitLab's own API: what a job may ask about its pipeline (docs/gitlab.md 2.5, 11).
+//! GitLab's own API: what a job may ask about its pipeline (docs/gitlab.md 2.5, 3.9, 11).
 //!
 //! It is no destination, and it only answers: no write is ever accepted. A job token (`JOB-TOKEN: …` or `?job_token=`)
 //! may read what it may read in GitLab, an access token (`PRIVATE-TOKEN: …` or `Authorization: Bearer …`) all of it.
@@ -11,8 +11,8 @@
 //! |---|---|
 //! | state | `current_job`, which the job token is of: the newest pipeline job that runs |
 //! | pipeline | `iid` `name` `ref` (`main`) `tag` `sha` `source` (`push`) `user` `created_at` (2025-03-01T10:00:00.000Z) `updated_at` `web_url`; `status` as GitLab composes it from the jobs |
-//! | job | `name`; `id` one more than the job before, from 8812001 in pipeline 8812 (bridges from 8812901); `stage` (`test`) `status` (`success`) `allow_failure` `user` `web_url`; `failure_reason` (`script_failure` of a failed one); `created_at` (the pipeline's), `started_at`, `finished_at`, `duration` (58) and `queued_duration` (2) as the status and the place in the list have them: one job a minute; `artifacts` `{path: text}`, or JSON instead of the text |
-//! | bridge | as a job, and `downstream_pipeline`: the id of one of the pipelines, or an object as GitLab's; null |
+//! | job | `name`; `id` one more than the job before, from 8812001 in pipeline 8812 (bridges from 8812901); `stage` (`test`) `status` (`success`) `allow_failure` `user` `web_url`; `failure_reason` (`script_failure` of a failed one, `stuck_or_timeout_failure` where `started_at` is null); `created_at` (the pipeline's), `started_at`, `finished_at`, `duration` (58) and `queued_duration` (2) as the status and the place in the list have them: one job a minute; `artifacts` `{path: text}`, or JSON instead of the text |
+//! | bridge | as a job, and `downstream_pipeline`: the id of one of the pipelines, of a higher id, or an object as GitLab's; null. `strategy`: `depend`, `mirror` or null, by which `status` follows that pipeline's; without one it is `success` |
 //! | deployment | `id` (from 501) `iid` `ref` `sha` (the id, in 40 digits) `environment` (`production`; a name or an object) `status` (`success`) `user` `created_at` (an hour apart, the day before) `updated_at` `finished_at`; `deployable`: null, the id of a pipeline's job, which then says all of these, or a job of its own and the id of its `pipeline`; `merge_requests` |
 //! | merge request | a title, or an object: `iid` (1, 2, … over all deployments) `title` `author` `created_at` `merged_at` `sha` `merge_commit_sha` and what else GitLab says |
 //!
@@ -70,6 +70,9 @@ struct GitLab {
     expired: bool,
     jobs: GitLabAccess,
     pipelines: GitLabAccess,
+    trigger_jobs: GitLabAccess,
+    bridges: GitLabAccess,
+    reads_builds: bool,
     deployments: GitLabAccess,
     artifacts: GitLabAccess,
     scheme: &'static str,
@@ -95,6 +98,9 @@ impl GitLab {
             expired: options.gitlab_job_token_expired,
             jobs: options.gitlab_jobs,
             pipelines: options.gitlab_pipelines,
+            trigger_jobs: options.gitlab_trigger_jobs,
+            bridges: options.gitlab_bridges,
+            reads_builds: options.gitlab_reads_builds,
             deployments: options.gitlab_deployments,
             artifacts: options.gitlab_artifacts,
             scheme: if options.tls { "https" } else { "http" },
@@ -134,15 +140,30 @@ impl GitLab {
             return Err(Refusal::of(404));
         }
         let access = match resource {
-            Resource::Pipeline(_) | Resource::Bridges(_) => self.pipelines,
+            Resource::Pipeline(_) => self.pipelines,
+            Resource::TriggerJobs(_) => self.trigger_jobs,
+            Resource::Bridges(_) => self.bridges,
             Resource::Jobs(_) => self.jobs,
             // Nobody has ever let a job token read a single job by its id.
             Resource::Job(_) => GitLabAccess::Refused(401),
             Resource::Artifact { .. } | Resource::ArtifactOfRef { .. } => self.artifacts,
             Resource::Deployments | Resource::Deployment(_) | Resource::MergeRequests(_) => self.deployments,
         };
-        if let (Caller::Job, GitLabAccess::Refused(status)) = (caller, access) {
-            return Err(Refusal::of(status));
+        match (caller, access) {
+            (_, GitLabAccess::Missing) => return Err(Refusal::error(404, "404 Not Found")),
+            (Caller::Job, GitLabAccess::Refused(status)) => return Err(Refusal::of(status)),
+            _ => {}
+        }
+        if caller == Caller::Job && !self.reads_builds {
+            match &resource {
+                // `Ci::JobsFinder` finds nothing; the others ask for the right themselves.
+                Resource::Jobs(id) => return self.state.list_no_jobs(request, self.scheme, id),
+                Resource::TriggerJobs(_)
+                | Resource::Bridges(_)
+                | Resource::Artifact { .. }
+                | Resource::ArtifactOfRef { .. } => return Err(Refusal::of(403)),
+                _ => {}
+            }
         }
         match resource {
             Resource::Pipeline(id) => {
@@ -150,7 +171,7 @@ impl GitLab {
                 Ok(Reply::json(200, &full_pipeline(id, pipeline, &self.state)))
             }
             Resource::Jobs(id) => self.state.list_jobs(request, self.scheme, &id),
-            Resource::Bridges(id) => self.state.list_bridges(request, self.scheme, &id),
+            Resource::TriggerJobs(id) | Resource::Bridges(id) => self.state.list_bridges(request, self.scheme, &id),
             Resource::Job(id) => {
                 let (pipeline, job) = self.state.find_job(&id)?;
                 Ok(Reply::json(200, &self.state.show_job(pipeline, job)))

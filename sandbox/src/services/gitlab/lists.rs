@@ -9,6 +9,9 @@ use super::refusal::Refusal;
 use super::show::basic_pipeline;
 use crate::wire::{Reply, Request};
 
+/// What a trigger job lacks of a job (`lib/api/entities/ci/bridge.rb`: it is a `JobBasic`).
+const NOT_OF_BRIDGES: [&str; 5] = ["artifacts", "artifacts_expire_at", "archived", "runner", "tag_list"];
+
 impl State {
     /// `GET …/pipelines/:id/jobs`.
     pub(super) fn list_jobs(&self, request: &Request, scheme: &str, id: &str) -> Result<Reply, Refusal> {
@@ -31,7 +34,13 @@ impl State {
         page(request, scheme, &jobs, |job| self.show_job(id, job))
     }
 
-    /// `GET …/pipelines/:id/bridges`.
+    /// The same for a token that may not read them, which GitLab does not say.
+    pub(super) fn list_no_jobs(&self, request: &Request, scheme: &str, id: &str) -> Result<Reply, Refusal> {
+        self.find_pipeline(id)?;
+        page(request, scheme, &[], |nothing: &Value| nothing.clone())
+    }
+
+    /// `GET …/pipelines/:id/trigger_jobs`, and as it was called before: `…/bridges`.
     pub(super) fn list_bridges(&self, request: &Request, scheme: &str, id: &str) -> Result<Reply, Refusal> {
         let query = request.query();
         check(&query, &["scope", "scope[]"])?;
@@ -43,7 +52,7 @@ impl State {
             let mut shown = self.show_job(id, job);
             // What only a job with a runner has.
             if let Some(fields) = shown.as_object_mut() {
-                fields.retain(|name, _| !["artifacts", "runner", "tag_list"].contains(&name.as_str()));
+                fields.retain(|name, _| !NOT_OF_BRIDGES.contains(&name.as_str()));
             }
             let bridge = pipeline.read_bridges.iter().find(|bridge| bridge.job.id == job.id);
             shown["downstream_pipeline"] = match bridge.map(|bridge| &bridge.downstream_pipeline) {

@@ -60,6 +60,7 @@ pub(super) struct Job {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bridge {
     pub(super) job: Job,
+    pub(super) strategy: Option<String>,
     pub(super) downstream_pipeline: Value,
 }
 

@@ -9,6 +9,7 @@ pub(super) enum Route {
 pub(super) enum Resource {
     Pipeline(String),
     Jobs(String),
+    TriggerJobs(String),
     Bridges(String),
     Job(String),
     Artifact { job: String, path: Vec<String> },
@@ -28,6 +29,7 @@ impl Route {
         let resource = match *rest {
             ["pipelines", id] => Resource::Pipeline(id.to_owned()),
             ["pipelines", id, "jobs"] => Resource::Jobs(id.to_owned()),
+            ["pipelines", id, "trigger_jobs"] => Resource::TriggerJobs(id.to_owned()),
             ["pipelines", id, "bridges"] => Resource::Bridges(id.to_owned()),
             ["jobs", "artifacts", ref rest @ ..] => {
                 // A ref may have slashes that aren't encoded.

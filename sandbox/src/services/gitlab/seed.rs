@@ -49,12 +49,16 @@ impl State {
         let given = seeded.get("pipelines").map_or_else(|| Ok(Fields::new()), fields);
         let given = given.map_err(|error| format!("pipelines: {error}"))?;
         let mut ids = JobIds::of(&given)?;
-        let mut pipelines = BTreeMap::new();
+        let mut numbered = BTreeMap::new();
         for (id, given) in &given {
             let number = id.parse::<u64>().ok().filter(|id| *id < LARGEST_ID / 1000);
-            let number = number.ok_or(format!("{id:?} is no pipeline's id"))?;
-            let pipeline = Pipeline::derive(number, given, &project, &mut ids);
-            pipelines.insert(number, pipeline.map_err(|error| format!("pipeline {id}: {error}"))?);
+            numbered.insert(number.ok_or(format!("{id:?} is no pipeline's id"))?, given);
+        }
+        let mut pipelines = BTreeMap::new();
+        // A trigger job follows the pipeline that it made, which has a higher id.
+        for (number, given) in numbered.into_iter().rev() {
+            let pipeline = Pipeline::derive(number, given, &project, &mut ids, &pipelines);
+            pipelines.insert(number, pipeline.map_err(|error| format!("pipeline {number}: {error}"))?);
         }
         let mut state = Self {
             project,

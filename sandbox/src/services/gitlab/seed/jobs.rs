@@ -69,9 +69,6 @@ pub(super) fn fill_job(
     set(&mut job, "user", || user.clone());
     fill_user(&mut job, "user")?;
     let status = one_of(&job, "status", &JOB_STATUSES)?;
-    set(&mut job, "failure_reason", || {
-        (status == "failed").then_some("script_failure")
-    });
     set(&mut job, "created_at", || stamp(created));
     let created = moment(&mut job, "created_at")?.ok_or("\"created_at\" is null")?;
     let lasts = job
@@ -86,6 +83,9 @@ pub(super) fn fill_job(
         began.then(|| stamp(finish.map_or(due.saturating_add(QUEUED), |finish| finish.saturating_sub(lasts))))
     });
     let started = moment(&mut job, "started_at")?;
+    // What never started has run no script that could fail.
+    let reason = started.map_or("stuck_or_timeout_failure", |_| "script_failure");
+    set(&mut job, "failure_reason", || (status == "failed").then_some(reason));
     let ended = matches!(status.as_str(), "success" | "failed" | "canceled");
     // A job that is canceled before it starts is finished all the same.
     set(&mut job, "finished_at", || {

@@ -1,6 +1,6 @@
 //! Pipelines and their bridges, with what their seed leaves out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -16,7 +16,14 @@ pub(super) const SHA: &str = "9f2c1e7d0b4a5c6e8f90a1b2c3d4e5f60718293a";
 pub(super) const CREATED: OffsetDateTime = time::macros::datetime!(2025-03-01 10:00:00 UTC);
 
 impl Pipeline {
-    pub(super) fn derive(id: u64, given: &Value, project: &Project, ids: &mut JobIds) -> Result<Self, String> {
+    /// The pipeline `id`; `downstream` are those with higher ids.
+    pub(super) fn derive(
+        id: u64,
+        given: &Value,
+        project: &Project,
+        ids: &mut JobIds,
+        downstream: &BTreeMap<u64, Self>,
+    ) -> Result<Self, String> {
         let mut pipeline = fields(given)?;
         set(&mut pipeline, "created_at", || stamp(CREATED));
         let created = moment(&mut pipeline, "created_at")?.ok_or("\"created_at\" is null")?;
@@ -45,9 +52,33 @@ impl Pipeline {
             .enumerate()
         {
             previous = ids.next(bridge, previous);
-            let bridge = Bridge::derive(bridge, previous, turn, created, &user, project);
-            let bridge = bridge.map_err(|error| format!("bridge {}: {error}", turn + 1))?;
+            let bridge = fields(bridge).and_then(|mut bridge| {
+                let strategy = take::<Option<String>, _>(&mut bridge, "strategy", || Value::Null)?;
+                let made = bridge.remove("downstream_pipeline").unwrap_or_default();
+                let status = match &made {
+                    Value::Object(made) => made.get("status").and_then(Value::as_str),
+                    number => number
+                        .as_u64()
+                        .and_then(|id| Some(downstream.get(&id)?.status.as_str())),
+                };
+                let status = follow(strategy.as_deref(), status)?;
+                set(&mut bridge, "status", || status);
+                let job = fill_job(
+                    &with_id(&Value::Object(bridge), previous)?,
+                    turn,
+                    created,
+                    &user,
+                    project,
+                )?;
+                Ok(Bridge {
+                    job: read(Value::Object(job))?,
+                    strategy,
+                    downstream_pipeline: made,
+                })
+            });
+            let bridge: Bridge = bridge.map_err(|error| format!("bridge {}: {error}", turn + 1))?;
             let mut fields = fields(&json!(bridge.job))?;
+            fields.insert("strategy".to_owned(), json!(bridge.strategy));
             fields.insert("downstream_pipeline".to_owned(), bridge.downstream_pipeline.clone());
             shown.push(Value::Object(fields));
             read_bridges.push(bridge);
@@ -95,23 +126,18 @@ impl Pipeline {
     }
 }
 
-impl Bridge {
-    fn derive(
-        given: &Value,
-        id: u64,
-        turn: usize,
-        created: OffsetDateTime,
-        user: &Value,
-        project: &Project,
-    ) -> Result<Self, String> {
-        let mut bridge = fields(given)?;
-        let downstream_pipeline = bridge.remove("downstream_pipeline").unwrap_or_default();
-        let bridge = fill_job(&with_id(&Value::Object(bridge), id)?, turn, created, user, project)?;
-        Ok(Self {
-            job: read(Value::Object(bridge))?,
-            downstream_pipeline,
-        })
-    }
+/// What a trigger job is when its downstream pipeline is this (`Ci::Bridge#inherit_status_from_downstream`). Without a
+/// strategy it has done its work when that is there.
+fn follow(strategy: Option<&str>, downstream: Option<&str>) -> Result<&'static str, String> {
+    Ok(match (strategy, downstream) {
+        (None, _) | (Some("depend" | "mirror"), Some("success")) => "success",
+        (Some("depend" | "mirror"), Some("canceled")) => "canceled",
+        (Some("depend" | "mirror"), Some("failed")) | (Some("depend"), Some("skipped")) => "failed",
+        (Some("mirror"), Some("manual")) => "manual",
+        (Some("mirror"), Some("skipped")) => "skipped",
+        (Some("depend" | "mirror"), _) => "running",
+        (Some(other), _) => return Err(format!("\"strategy\" is {other:?}, and neither depend nor mirror")),
+    })
 }
 
 /// The status that GitLab gives a pipeline for those of its jobs (`lib/gitlab/ci/status/composite.rb`).
