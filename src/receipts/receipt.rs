@@ -247,12 +247,12 @@ impl Receipt {
     }
 
     /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits. `event`
-    /// is what the run was about. A value that carries a trace of a secret is left out, and so is one with a `$`, which
-    /// GitLab would expand in those jobs.
+    /// is what the run was about. A value that carries a trace of a secret is left out, and so is one that GitLab would
+    /// expand in those jobs.
     pub fn dotenv(&self, event: Option<&Event>, redactor: &Redactor) -> String {
         let mut pairs: BTreeMap<String, String> = BTreeMap::new();
         let mut add = |name: String, value: Option<&str>| {
-            let is_fit = |value: &&str| !value.is_empty() && !value.contains('$') && !redactor.is_traced(value);
+            let is_fit = |value: &&str| !value.is_empty() && !is_expanded(value) && !redactor.is_traced(value);
             if let Some(value) = value.filter(is_fit) {
                 // GitLab keeps quotes as they are and knows no line breaks.
                 pairs.insert(name, one_line(value));
@@ -291,6 +291,16 @@ pub fn names() -> impl Iterator<Item = String> {
     let targets = destinations::ALL.iter().flat_map(|destination| destination.targets());
     let of_targets = targets.flat_map(|target| OF_TARGET.map(|what| variable(&target, what)));
     OF_EVENT.map(str::to_owned).into_iter().chain(of_targets)
+}
+
+/// Whether GitLab would take it for something to expand: `$X`, `${X}` or `%X%` (docs/gitlab.md 2.3). The runner expands
+/// every other `$`.
+fn is_expanded(value: &str) -> bool {
+    let mut between = value.split('%').skip(1).peekable();
+    let is_name =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let mut names = std::iter::from_fn(|| between.next().filter(|_| between.peek().is_some()));
+    value.contains('$') || names.any(is_name)
 }
 
 /// `NOTIFY_RELY_ID`, or `NOTIFY_AVIATOR_RELEASE_ID` for an operation that is not the default.
@@ -405,9 +415,18 @@ mod tests {
             receipt.dotenv(None, &redactor)
         };
         assert_eq!(dotenv("shop-8812"), "NOTIFY_CTO_ID=shop-8812\nNOTIFY_CTO_RESULT=sent\n");
-        for unfit in ["x-s3cret%2Dtoken-value", "a$CI_JOB_TOKEN", "${HOME}", ""] {
+        for unfit in [
+            "x-s3cret%2Dtoken-value",
+            "a$CI_JOB_TOKEN",
+            "${HOME}",
+            "%CI_JOB_TOKEN%",
+            "5% of%HOME%x",
+            "a$",
+            "",
+        ] {
             assert_eq!(dotenv(unfit), "NOTIFY_CTO_RESULT=sent\n", "{unfit}");
         }
+        assert_eq!(dotenv("100% or 5 %").lines().next(), Some("NOTIFY_CTO_ID=100% or 5 %"));
         assert_eq!(
             dotenv("a\nNOTIFY_RELY_RESULT=sent\u{1b}"),
             "NOTIFY_CTO_ID=a NOTIFY_RELY_RESULT=sent\\u{1b}\nNOTIFY_CTO_RESULT=sent\n"
