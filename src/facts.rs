@@ -28,12 +28,15 @@ use crate::{
     report::class::Class,
 };
 
-/// Where GitLab shows a job token neither jobs nor deployments (docs/gitlab.md 2.5, 12).
-const REFUSED: &str = "an older GitLab shows a job token neither jobs nor deployments; \
-                       NOTIFY_GITLAB_TOKEN with read_api may see them";
+/// What GitLab shows a job token only in newer versions (docs/gitlab.md 2.5).
+const REFUSED: &str = "GitLab shows a job token a pipeline's jobs from some 18.x on (18.3 at the latest), its trigger jobs \
+                       from 19.2 at the latest, deployments from 17.2 on; NOTIFY_GITLAB_TOKEN with read_api may see them";
 
 /// More earlier attempts than this are not looked into: GitLab itself retries twice.
 const MOST_ATTEMPTS: usize = 10;
+
+/// Jobs of the pipeline, or why they can't be had.
+type Jobs = Result<Vec<Job>, String>;
 
 /// What was found out. What nobody needed was not asked for.
 #[derive(Default)]
@@ -64,7 +67,7 @@ pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs,
         } else {
             None
         };
-        (needs.outcome.then(|| asker.outcome(&jobs)), attempts)
+        (needs.outcome.then_some(jobs), attempts)
     };
     let of_changes = async {
         match &environment {
@@ -72,7 +75,11 @@ pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs,
             None => None,
         }
     };
-    let ((outcome, attempts), mut changes) = join(of_jobs, of_changes).await;
+    let ((jobs, attempts), mut changes) = join(of_jobs, of_changes).await;
+    let outcome = match &jobs {
+        Some(jobs) => Some(asker.outcome(jobs, resolver, folder).await),
+        None => None,
+    };
     if let Some(outcome) = &outcome {
         resolver.set_outcome(outcome.clone());
     }
@@ -102,32 +109,82 @@ impl Asker<'_> {
     ///
     /// # Errors
     /// Why they can't be had.
-    pub async fn jobs(&self) -> Result<Vec<Job>, String> {
+    pub async fn jobs(&self) -> Jobs {
         let gitlab = self
             .gitlab()
             .map_err(|why| format!("GitLab's jobs can't be read: {why}"))?;
         let jobs = self.ask(gitlab.jobs()).await?;
-        let jobs = jobs.as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(jobs.iter().filter_map(Job::from_json).collect())
+        let jobs = all_of(&jobs, Job::from_json)?;
+        if jobs.is_empty() {
+            // This very job would be among them (docs/gitlab.md 2.5).
+            return Err(format!(
+                "GitLab shows {} none of the pipeline's jobs, not even this one: it may not read them (the right \
+                 read_build is missing); NOTIFY_GITLAB_TOKEN with read_api, of somebody who may, would see them",
+                gitlab.token_variable()
+            ));
+        }
+        Ok(jobs)
     }
 
-    /// What became of the job that is reported, or of the pipeline, by its `jobs`.
-    pub fn outcome(&self, jobs: &Result<Vec<Job>, String>) -> Outcome {
-        match (jobs, self.gitlab) {
-            (Ok(jobs), Ok(gitlab)) => outcome::judge(jobs, &gitlab.question()),
-            (Err(why), _) | (_, Err(why)) => Outcome::Unknown(why.clone()),
+    /// The pipeline's trigger jobs, each with the end of its downstream pipeline: by the route of newer versions, else by
+    /// that of older ones (docs/gitlab.md 11.1).
+    async fn triggers(&self) -> Jobs {
+        let gitlab = self.gitlab()?;
+        let listed = match self.ask(gitlab.trigger_jobs()).await {
+            Err(untold) if untold.is_refusal => self.ask(gitlab.bridges()).await?,
+            told => told?,
+        };
+        all_of(&listed, Job::from_trigger)
+    }
+
+    /// What became of the job that is reported, or of the pipeline, by its `jobs`, and by its trigger jobs where it hangs on
+    /// them: they are another question to GitLab.
+    async fn outcome(&self, jobs: &Jobs, resolver: &mut Resolver<'_>, folder: Option<&Path>) -> Outcome {
+        let (jobs, gitlab) = match (jobs, self.gitlab) {
+            (Ok(jobs), Ok(gitlab)) => (jobs, gitlab),
+            (Err(why), _) | (_, Err(why)) => return Outcome::Unknown(why.clone()),
+        };
+        let question = gitlab.question();
+        let mut triggers = Err("they were not asked for".to_owned());
+        let mut outcome = outcome::judge(jobs, as_slice(&triggers), &question);
+        if outcome.hangs_on_triggers(&question) {
+            triggers = self.triggers().await;
+            outcome = outcome::judge(jobs, as_slice(&triggers), &question);
         }
+        match (&outcome, outcome::never_started(jobs, as_slice(&triggers), &question)) {
+            (Outcome::Nothing(why), Some(finding)) => match self.told_start(jobs, resolver, folder).await {
+                Ok(()) => Outcome::Happened(finding),
+                Err(unknown) => Outcome::Nothing(format!("{why}, and {unknown}")),
+            },
+            _ => outcome,
+        }
+    }
+
+    /// Whether the start of the event was told, by whichever of the pipeline's `jobs`: their receipts say so.
+    ///
+    /// # Errors
+    /// That none does, or why none can be read.
+    async fn told_start(&self, jobs: &[Job], resolver: &mut Resolver<'_>, folder: Option<&Path>) -> Result<(), String> {
+        let cant_know = |why: &str| format!("whether its start was told can't be known ({why})");
+        let folder = folder
+            .ok_or_else(|| cant_know("NOTIFY_OUTPUT_DIR names no folder of the project, in which receipts would be"))?;
+        let id = resolver.id().ok_or_else(|| cant_know("the event has no id"))?;
+        let id = self.courier.console.redactor().text(&id);
+        let mut with_files: Vec<&Job> = jobs.iter().filter(|job| job.has_artifacts).collect();
+        with_files.sort_by(|one, other| other.finished_at.cmp(&one.finished_at));
+        let ids: Vec<u64> = with_files.iter().map(|job| job.id).collect();
+        let receipts = self.receipts(&ids, Some(folder)).await;
+        let is_told = receipts.iter().any(|receipt| receipt.tells_start(&id));
+        is_told
+            .then_some(())
+            .ok_or_else(|| "no receipt that its jobs left says that its start was told".to_owned())
     }
 
     /// The attempts of this job before this one, newest first, with the receipts that they left in `folder`.
     ///
     /// # Errors
     /// Why they can't be known.
-    pub async fn attempts(
-        &self,
-        jobs: &Result<Vec<Job>, String>,
-        folder: Option<&Path>,
-    ) -> Result<Vec<Attempt>, String> {
+    pub async fn attempts(&self, jobs: &Jobs, folder: Option<&Path>) -> Result<Vec<Attempt>, String> {
         let jobs = jobs.as_ref().map_err(Clone::clone)?;
         let gitlab = self.gitlab()?;
         let (Some(id), Some(name)) = (gitlab.own_id, gitlab.own_name.as_deref()) else {
@@ -183,7 +240,7 @@ impl Asker<'_> {
         self.gitlab.as_ref().map_err(Clone::clone)
     }
 
-    async fn ask(&self, plan: Plan) -> Result<Rc<Value>, String> {
+    async fn ask(&self, plan: Plan) -> Result<Rc<Value>, Untold> {
         let result = self.courier.deliver("GitLab", plan, &mut Session::default()).await;
         match result {
             DeliveryResult {
@@ -194,13 +251,40 @@ impl Asker<'_> {
             DeliveryResult { status, detail, .. } => {
                 let detail = detail.unwrap_or_default();
                 let token = self.gitlab.as_ref().map(GitLab::token_variable).unwrap_or_default();
-                Err(match status {
-                    Some(401 | 403 | 404) => format!("GitLab does not show this to {token} ({detail}); {REFUSED}"),
-                    _ => format!("GitLab did not tell: {detail}"),
-                })
+                let is_refusal = matches!(status, Some(401 | 403 | 404));
+                let why = if is_refusal {
+                    format!("GitLab does not show this to {token} ({detail}); {REFUSED}")
+                } else {
+                    format!("GitLab did not tell: {detail}")
+                };
+                Err(Untold { is_refusal, why })
             }
         }
     }
+}
+
+/// Why GitLab did not tell.
+struct Untold {
+    /// Whether the token may not see it, or this version has no such route.
+    is_refusal: bool,
+    why: String,
+}
+
+impl From<Untold> for String {
+    fn from(untold: Untold) -> Self {
+        untold.why
+    }
+}
+
+/// The jobs of a list, each of which has to be one: what can't be understood may have failed.
+fn all_of(listed: &Value, read: fn(&Value) -> Option<Job>) -> Jobs {
+    let listed = listed.as_array().map(Vec::as_slice).unwrap_or_default();
+    let jobs: Option<Vec<Job>> = listed.iter().map(read).collect();
+    jobs.ok_or_else(|| "GitLab did not tell: its list of jobs holds something else".to_owned())
+}
+
+fn as_slice(jobs: &Jobs) -> Result<&[Job], &str> {
+    jobs.as_deref().map_err(String::as_str)
 }
 
 /// The folder of the receipts as artifacts name it: relative to the project's folder, `project`. None if it is

@@ -1,4 +1,4 @@
-//! What GitLab's API is asked, and by which right (docs/gitlab.md 2.5, 11). Requests only; the courier sends them.
+//! What GitLab's API is asked, and by which right (docs/gitlab.md 2.5, 11, 11.1). Requests only; the courier sends them.
 
 use std::rc::Rc;
 
@@ -19,9 +19,9 @@ use crate::{
 variables! {
     /// What is read to ask GitLab, beside its own `CI_*`.
     pub struct Settings, "notify-event, README" {
-        /// The job whose end is reported, parallel and matrix jobs by the name before the slash or colon. Without it, all jobs of the pipeline but this one.
+        /// The job whose end is reported, parallel and matrix jobs by the name before the slash or colon; a trigger job ends as its downstream pipeline does. Without it, all jobs of the pipeline but this one.
         job: Option<String> = "NOTIFY_JOB", optional;
-        /// A token with `read_api`, for instances that don't show a pipeline's jobs to a job token.
+        /// A token with `read_api`, for instances that don't show a pipeline's jobs, or its trigger jobs, to a job token.
         token: Option<Secret> = "NOTIFY_GITLAB_TOKEN", derived "CI_JOB_TOKEN";
     }
 }
@@ -117,6 +117,21 @@ impl GitLab {
             vec![("include_retried", "true".to_owned())],
             Pages::All,
         )
+    }
+
+    /// Every trigger job of the pipeline, in its newest attempt, as one array.
+    pub fn trigger_jobs(&self) -> Plan {
+        self.triggers("trigger_jobs")
+    }
+
+    /// The same by the name that the route had before 19.2 (docs/gitlab.md 11.1).
+    pub fn bridges(&self) -> Plan {
+        self.triggers("bridges")
+    }
+
+    fn triggers(&self, route: &str) -> Plan {
+        let path = format!("/pipelines/{}/{route}", self.pipeline);
+        self.paged("trigger jobs", path, Vec::new(), Pages::All)
     }
 
     /// The latest deployments to an environment, whatever became of them, newest first, as one array.

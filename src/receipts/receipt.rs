@@ -246,6 +246,14 @@ impl Receipt {
         self.earlier.iter().chain(&self.destinations)
     }
 
+    /// Whether it says that the event of this `id` was told to have begun.
+    pub fn tells_start(&self, id: &str) -> bool {
+        self.entries().any(|entry| {
+            let is_start = matches!(entry.action.as_deref(), Some("started" | "progressing"));
+            is_start && entry.event_id.as_deref() == Some(id) && (entry.class == Class::Sent || entry.accepted)
+        })
+    }
+
     /// The results as variables that GitLab hands to later jobs: one line each, no quotes, within its limits. `event`
     /// is what the run was about. A value that carries a trace of a secret is left out, and so is one that GitLab would
     /// expand in those jobs.

@@ -116,6 +116,13 @@ fn the_watched_job_is_reported_as_it_ended() {
             "stage order: its turn has not come; test running | deploy created => blocked; waits for other jobs",
             "another job's failure; deploy success | smoke failed => success; `deploy` succeeded",
             "no such job; build success | deplyo success => unknown; did you mean `deplyo`?",
+            "no runner; build success | deploy failed! => nothing; `deploy` failed before it started (stuck_or_timeout_failure: no runner took it in time), so it deployed nothing",
+            "canceled with its pipeline; deploy canceled! => nothing; was canceled before it started",
+            "failed, and no runner for the retry; deploy failed | deploy failed! => failure; at attempt 1; attempt 2 of `deploy` failed before it started",
+            "success, and a rollback that is refused; deploy success | deploy failed! => nothing; what was deployed before stays as it is",
+            "failure, then it waits again; deploy failed | deploy pending => progressing; at attempt 2",
+            "a trigger job; build success | deploy success>failed => failure; `deploy` failed in its downstream pipeline 9002",
+            "a trigger job that went well; deploy success>success => success; in its downstream pipeline 9001",
         ],
     );
 }
@@ -159,7 +166,15 @@ fn without_notify_job_the_whole_pipeline_is_reported() {
             "a peer in .post failed; deploy success | report@.post failed => failure; job `report` failed",
             "only a peer; report@.post running => unknown; they may be notify jobs too",
             "nothing ran; deploy skipped => nothing; nothing was deployed",
-            "alone, as in the parent of child pipelines;  => unknown; trigger jobs and their child pipelines",
+            "alone;  => unknown; no job but this one that GitLab shows",
+            "an allowed cancel; lint canceled? | deploy success => success; `lint` was canceled, which allow_failure lets pass",
+            "an approval was refused; build success | deploy failed! => failure; `deploy` failed before it started",
+            "canceled before anything ran; build canceled! | deploy canceled! => nothing; none of the pipeline's other jobs ran",
+            "a trigger job that waits; build success | deploy failed>failed => failure; `deploy` failed in its downstream pipeline 9002",
+            "a trigger job that does not wait; deploy success>failed => failure; in its downstream pipeline 9001",
+            "a trigger job that may fail; build success | docs failed>failed? => success; which allow_failure lets pass",
+            "a trigger job whose pipeline runs; build success | deploy success>running => progressing; in its downstream pipeline",
+            "a parent of child pipelines; deploy success>success => success; the one other job that ran succeeded",
         ],
     );
 }
@@ -178,17 +193,81 @@ fn a_job_that_was_never_played_is_no_event_where_only_ends_are_wanted() {
 }
 
 #[test]
-fn a_job_that_was_canceled_before_it_started_has_no_start() {
+fn a_start_that_was_told_is_taken_back_where_the_job_never_started() {
     let sandbox = Sandbox::start();
-    let deploy = json!({"id": 2, "name": "deploy", "stage": "main", "status": "canceled", "started_at": null});
-    seed(&sandbox, vec![jobs("build success").remove(0), deploy]);
-    in_job(&["rely", "cto"], &sandbox)
+    let list = |with_receipt: Option<&Value>, status: &str| {
+        let mut list = jobs(&format!("tell-start success | build success | deploy {status}"));
+        list[1]["artifacts"] = json!({"build.log": "fine"});
+        if let Some(receipt) = with_receipt {
+            list[0]["artifacts"] = json!({".notify-event/receipt.json": receipt});
+        }
+        list
+    };
+    let run = |case: &str| {
+        let project = folder(&format!("told-{case}"));
+        in_job(&["rely", "cto"], &sandbox)
+            .var("NOTIFY_JOB", "deploy")
+            .var("NOTIFY_OUTPUT_DIR", project.join(".notify-event"))
+            .var("CI_PROJECT_DIR", &project)
+    };
+    let receipt = |id: &str, action: &str, class: &str| {
+        json!({"project_id": "42", "pipeline_id": "8812", "job_id": "1", "destinations": [{
+            "destination": "rely", "operation": "upsert", "class": class, "event_id": id, "action": action,
+        }]})
+    };
+    for (case, receipt) in [
+        ("nothing", None),
+        (
+            "another-service",
+            Some(receipt("acme-shop-8812-other", "started", "sent")),
+        ),
+        ("another-word", Some(receipt("acme-shop-8812", "blocked", "sent"))),
+        ("undelivered", Some(receipt("acme-shop-8812", "started", "unavailable"))),
+    ] {
+        seed(&sandbox, list(receipt.as_ref(), "failed!"));
+        run(case)
+            .run()
+            .exits(0)
+            .says("so it deployed nothing, and no receipt that its jobs left says that its start was told")
+            .says("2 skipped");
+        nothing_arrived(&sandbox, case);
+    }
+    let told = receipt("acme-shop-8812", "started", "sent");
+    for status in ["failed!", "canceled!"] {
+        sandbox.reset();
+        seed(&sandbox, list(Some(&told), status));
+        run("told")
+            .run()
+            .exits(0)
+            .says("before it started")
+            .says("its start was told, so this is its end");
+        arrived(&sandbox, "canceled", status);
+        assert_eq!(rely_entity(&sandbox)["properties"]["duration"], Value::Null);
+    }
+    in_job(&["rely"], &sandbox)
         .var("NOTIFY_JOB", "deploy")
         .run()
         .exits(0)
-        .says("job `deploy` was canceled before it started");
-    arrived(&sandbox, "canceled", "canceled before");
-    assert_eq!(rely_entity(&sandbox)["properties"]["duration"], Value::Null);
+        .says("whether its start was told can't be known (NOTIFY_OUTPUT_DIR names no folder of the project");
+}
+
+#[test]
+fn three_services_of_a_pipeline_show_three_truths() {
+    let sandbox = Sandbox::start();
+    seed(
+        &sandbox,
+        jobs("deploy-cart failed | deploy-shop canceled | deploy-pay failed | deploy-pay success"),
+    );
+    for (service, word) in [("cart", "FAILED"), ("shop", "CANCELED"), ("pay", "SUCCESS")] {
+        in_job(&["rely"], &sandbox)
+            .var("NOTIFY_JOB", format!("deploy-{service}"))
+            .var("EVENT_ID", service)
+            .run()
+            .exits(0);
+        let entities = sandbox.state(Service::Rely)["entities"].clone();
+        assert_eq!(entities[service]["properties"]["status"], word, "{service}: {entities}");
+    }
+    assert_eq!(asked(&sandbox, Service::GitLab).len(), 3, "no trigger job matters");
 }
 
 #[test]
@@ -354,21 +433,136 @@ fn a_pipeline_of_many_jobs_is_read_to_its_last_page() {
 }
 
 #[test]
-fn jobs_of_a_child_pipeline_are_said_not_to_be_seen() {
+fn where_trigger_jobs_cant_be_read_no_success_is_known() {
+    let refused = [401, 403, 404].map(GitLabAccess::Refused);
+    for access in refused.into_iter().chain([GitLabAccess::Missing]) {
+        let sandbox = Sandbox::start_with(Options {
+            gitlab_trigger_jobs: access,
+            gitlab_bridges: access,
+            ..Options::default()
+        });
+        let run = |list: &str, watched: &str| {
+            sandbox.reset();
+            seed(&sandbox, jobs(list));
+            in_job(&["rely", "cto"], &sandbox).var("NOTIFY_JOB", watched).run()
+        };
+        run("build success | child success>failed", "")
+            .exits(78)
+            .says("EVENT_ACTION is auto, and whether the whole pipeline went well is not known")
+            .says("the pipeline's trigger jobs can't be read: GitLab does not show this to CI_JOB_TOKEN")
+            .says("Name the job that deploys in NOTIFY_JOB, or set EVENT_ACTION");
+        nothing_arrived(&sandbox, "unseen");
+        run("build success | child success>failed", "child")
+            .exits(78)
+            .says("there is `build`. It may be a trigger job");
+        nothing_arrived(&sandbox, "an unseen trigger job");
+        run("build failed | child success>failed", "").exits(0);
+        arrived(&sandbox, "failure", "a failure is known all the same");
+        run("build canceled | child success>failed", "").exits(0);
+        arrived(&sandbox, "canceled", "and so is a cancel");
+        run("deploy success | child success>failed", "deploy").exits(0);
+        arrived(&sandbox, "success", "and the end of the job that is named");
+        assert_eq!(
+            asked(&sandbox, Service::GitLab).len(),
+            1,
+            "it was not asked for trigger jobs"
+        );
+    }
+}
+
+#[test]
+fn trigger_jobs_are_read_by_the_route_that_there_is_and_by_the_token_that_is_given() {
+    for (trigger_jobs, bridges, token) in [
+        (GitLabAccess::Allowed, GitLabAccess::Refused(401), None),
+        (GitLabAccess::Missing, GitLabAccess::Allowed, None),
+        (GitLabAccess::Refused(403), GitLabAccess::Allowed, None),
+        (GitLabAccess::Missing, GitLabAccess::Refused(401), Some("a user's")),
+    ] {
+        let sandbox = Sandbox::start_with(Options {
+            gitlab_trigger_jobs: trigger_jobs,
+            gitlab_bridges: bridges,
+            ..Options::default()
+        });
+        seed(&sandbox, jobs("build success | child success>failed"));
+        let mut run = in_job(&["rely", "cto"], &sandbox);
+        if token.is_some() {
+            run = run.var("NOTIFY_GITLAB_TOKEN", sandbox.gitlab_access_token());
+        }
+        run.run()
+            .exits(0)
+            .says("job `child` failed in its downstream pipeline 9002");
+        arrived(&sandbox, "failure", "a trigger job");
+        let routes = 1 + usize::from(trigger_jobs != GitLabAccess::Allowed);
+        assert_eq!(asked(&sandbox, Service::GitLab).len(), 1 + routes, "{trigger_jobs:?}");
+    }
+    // An outage is no missing route.
     let sandbox = Sandbox::start();
     seed(&sandbox, jobs("build success"));
-    let bridge = json!([{"name": "deploy", "status": "failed"}]);
-    sandbox.seed(Service::GitLab, json!({"pipelines": {"8812": {"bridges": bridge}}}));
+    sandbox.fail_on(
+        Service::GitLab,
+        "GET /api/v4/projects/42/pipelines/8812/trigger_jobs",
+        100,
+        reply(503, &[("retry-after", "0")], "down"),
+    );
+    in_job(&["rely", "cto"], &sandbox)
+        .run()
+        .exits(78)
+        .says("the pipeline's trigger jobs can't be read: GitLab did not tell");
+    nothing_arrived(&sandbox, "an outage of the trigger jobs");
+}
+
+#[test]
+fn a_list_without_this_job_is_not_believed() {
+    let sandbox = Sandbox::start_with(Options {
+        gitlab_reads_builds: false,
+        ..Options::default()
+    });
+    seed(&sandbox, jobs("build success | deploy success"));
+    for watched in ["", "deploy"] {
+        in_job(&["rely", "cto"], &sandbox)
+            .var("NOTIFY_JOB", watched)
+            .run()
+            .exits(78)
+            .says("GitLab shows CI_JOB_TOKEN none of the pipeline's jobs, not even this one")
+            .says("read_build");
+        nothing_arrived(&sandbox, "an empty list");
+    }
+    // What is sent once can't know of earlier attempts then.
+    in_job(&["cto"], &sandbox)
+        .var("EVENT_ACTION", "success")
+        .run()
+        .exits(0)
+        .says("can't be known")
+        .says("1 sent");
+
+    let sandbox = Sandbox::start();
+    seed_only(&sandbox, &jobs("build success | deploy success"));
+    in_job(&["rely", "cto"], &sandbox)
+        .run()
+        .exits(78)
+        .says("this very job is not in GitLab's list of the pipeline's jobs");
+    nothing_arrived(&sandbox, "a list that lacks this job");
     in_job(&["rely", "cto"], &sandbox)
         .var("NOTIFY_JOB", "deploy")
         .run()
-        .exits(78)
-        .says("Trigger jobs, and the jobs of child pipelines, are not in that list: for those set EVENT_ACTION");
-    nothing_arrived(&sandbox, "a trigger job");
-    in_job(&["rely"], &sandbox)
-        .run()
-        .exits(0)
-        .says("trigger jobs and their child pipelines, which a job token can't see, are not counted");
+        .exits(0);
+    arrived(&sandbox, "success", "the job that was asked about is there");
+}
+
+#[test]
+fn a_status_of_this_job_that_nobody_knows_asks_no_other_job() {
+    let sandbox = Sandbox::start();
+    seed(&sandbox, jobs("deploy success"));
+    for watched in ["", "deploy"] {
+        in_job(&["rely"], &sandbox)
+            .var("CI_JOB_STATUS", "levitating")
+            .var("NOTIFY_JOB", watched)
+            .run()
+            .exits(78)
+            .says("levitating");
+    }
+    nothing_arrived(&sandbox, "an unknown status");
+    assert_eq!(sandbox.requests_to(Service::GitLab).len(), 0);
 }
 
 #[test]
