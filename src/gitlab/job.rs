@@ -286,7 +286,8 @@ mod tests {
             "commit": {"id": "0ff3ae198f8601a285adcf5c0fff204ee6fba5fd", "title": "Test"},
             "pipeline": {"id": 6, "ref": "main", "status": "failed"},
             "failure_reason": "script_failure", "web_url": "https://example.com/foo/bar/-/jobs/7",
-            "project": {"ci_job_token_scope_enabled": false}, "archived": false, "runner": null, "artifacts_file": {"filename": "artifacts.zip", "size": 7},
+            "project": {"ci_job_token_scope_enabled": false}, "archived": false, "runner": null,
+            "artifacts_file": {"filename": "artifacts.zip", "size": 7},
         });
         let expected = Job {
             id: 7,

@@ -437,7 +437,7 @@ fn what_was_not_seen_counts_as_no_success() {
         unseen,
         "
         build failed | deploy success => success: `deploy` succeeded  // the job that was asked about is there
-        build success | deplyo success => unknown: none of the pipeline's jobs that GitLab lists; did you mean `deplyo`? It may be a trigger job: the pipeline's trigger jobs can't be read  // it may be one of those
+        build success | deplyo success => unknown: none of the pipeline's jobs that GitLab lists; did you mean `deplyo`? It may be a trigger job, or one that is not shown: the pipeline's trigger jobs can't be read  // it may be one of those
         ",
     );
     // A list without the job that asks is not all there is.

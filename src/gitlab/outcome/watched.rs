@@ -159,7 +159,7 @@ fn not_found(seen: &Seen, watched: &str) -> Outcome {
         // It may be there all the same: who has said what to tell where GitLab can't be asked has said it.
         Some(why) => Outcome::Unknown(format!(
             "NOTIFY_JOB is `{watched}`, which is none of the pipeline's jobs that GitLab lists; {hint} It may be a trigger \
-             job: {why}. For those set EVENT_ACTION"
+             job, or one that is not shown: {why}. Then set EVENT_ACTION"
         )),
         None => Outcome::Undecided(format!(
             "NOTIFY_JOB is `{watched}`, and GitLab lists no such job in this pipeline; {hint} The jobs of child pipelines \
