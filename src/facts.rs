@@ -142,7 +142,7 @@ impl Asker<'_> {
     async fn outcome(&self, jobs: &Jobs, resolver: &mut Resolver<'_>, folder: Option<&Path>) -> Outcome {
         let (jobs, gitlab) = match (jobs, self.gitlab) {
             (Ok(jobs), Ok(gitlab)) => (jobs, gitlab),
-            (Err(why), _) | (_, Err(why)) => return Outcome::Unknown(why.clone()),
+            (Err(why), _) | (_, Err(why)) => return Outcome::Unasked(why.clone()),
         };
         let question = gitlab.question();
         let mut triggers = Err("they were not asked for".to_owned());

@@ -143,7 +143,7 @@ fn report_gitlab(setup: &Setup<'_>, facts: &Facts, needs_jobs: bool) -> Option<C
     let console = &setup.console;
     let mut class = None;
     match &facts.outcome {
-        Some(Outcome::Unknown(why) | Outcome::Undecided(why)) if needs_jobs => {
+        Some(Outcome::Unasked(why) | Outcome::Unknown(why)) if needs_jobs => {
             class = Some(Class::Misconfigured);
             console.line(&format!(
                 "  {:<18} {}: EVENT_ACTION is auto, and {why}",
@@ -151,7 +151,7 @@ fn report_gitlab(setup: &Setup<'_>, facts: &Facts, needs_jobs: bool) -> Option<C
                 Class::Misconfigured.word()
             ));
         }
-        Some(Outcome::Unknown(why) | Outcome::Undecided(why)) => console.info(&format!(
+        Some(Outcome::Unasked(why) | Outcome::Unknown(why)) => console.info(&format!(
             "  {:<18} not readable, and not needed here: {why}",
             "GitLab jobs"
         )),

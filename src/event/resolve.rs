@@ -326,7 +326,7 @@ impl<'a> Resolver<'a> {
             }
             _ if self.is_action_open => found(Ok(Action::Open), ActionSource::Unknown),
             Some(Outcome::Nothing(why)) => found(Err(Unmade::Nothing(why.clone())), ActionSource::Unknown),
-            Some(Outcome::Unknown(why) | Outcome::Undecided(why)) => found(unknown(why), ActionSource::Unknown),
+            Some(Outcome::Unasked(why) | Outcome::Unknown(why)) => found(unknown(why), ActionSource::Unknown),
             None => found(unknown("GitLab's jobs were not read"), ActionSource::Unknown),
         }
     }

@@ -36,10 +36,10 @@ pub enum Outcome {
     /// Nothing happened that could be reported: why.
     Nothing(String),
     /// GitLab could not be asked: why, and what to set. Who has said what to tell in this case (`auto:<word>`) has said it.
-    Unknown(String),
+    Unasked(String),
     /// GitLab was asked, and what it shows leaves open what happened: why, and what to set. Any word would be a guess that
     /// what was not seen went well, so nothing is told.
-    Undecided(String),
+    Unknown(String),
 }
 
 impl Outcome {
@@ -51,7 +51,7 @@ impl Outcome {
                 question.watched.is_none() && (*action != Action::Failure || job.started_at.is_none())
             }
             Self::Nothing(_) => question.watched.is_none(),
-            Self::Unknown(_) | Self::Undecided(_) => true,
+            Self::Unasked(_) | Self::Unknown(_) => true,
         }
     }
 }
@@ -196,11 +196,11 @@ fn in_order_of_end(mut jobs: Vec<Live>) -> Vec<Live> {
 /// That of one of `jobs` GitLab does not show how it ended.
 fn unclear(jobs: &[Live]) -> Option<Outcome> {
     jobs.iter().find_map(|live| match (&live.job.status, live.job.kind) {
-        (Status::Unknown(word), _) => Some(Outcome::Undecided(format!(
+        (Status::Unknown(word), _) => Some(Outcome::Unknown(format!(
             "GitLab says that job `{}` is `{word}`, a status this version doesn't know: set EVENT_ACTION",
             live.job.name
         ))),
-        (Status::Success, Kind::TriggerOfNothing) => Some(Outcome::Undecided(format!(
+        (Status::Success, Kind::TriggerOfNothing) => Some(Outcome::Unknown(format!(
             "trigger job `{}` succeeded, which says that it made a pipeline, and GitLab shows none of whose end one could \
              tell: set EVENT_ACTION, or name another job in NOTIFY_JOB",
             live.job.name

@@ -43,14 +43,14 @@ pub(super) fn judge(seen: &Seen) -> Outcome {
         return happened(Action::Progressing, why, unfinished.first(), others);
     }
     if let Some(why) = &seen.unseen {
-        return Outcome::Undecided(format!(
+        return Outcome::Unknown(format!(
             "whether the whole pipeline went well is not known, since {why}. Name the job that deploys in NOTIFY_JOB, or \
              set EVENT_ACTION"
         ));
     }
     if others.is_empty() {
         let why = "the pipeline has no job but this one that GitLab shows: set EVENT_ACTION";
-        return Outcome::Undecided(why.to_owned());
+        return Outcome::Unknown(why.to_owned());
     }
     success(others, &peers)
 }
@@ -95,7 +95,7 @@ fn success(others: &[Live], peers: &[Live]) -> Outcome {
     let skipped = select(others, |live| live.job.status == Status::Skipped);
     if ran.is_empty() && !peers.is_empty() {
         // They may be notify jobs like this one, or the deployment itself: nothing in the list tells which.
-        return Outcome::Undecided(format!(
+        return Outcome::Unknown(format!(
             "of the pipeline's other jobs none has ended, and those that have not ({}) are of this job's stage or run \
              last, so they may be notify jobs too: name the one that deploys in NOTIFY_JOB, or set EVENT_ACTION",
             quoted(peers)

@@ -73,7 +73,7 @@ fn finding(jobs: &str, watched: Option<&str>) -> Finding {
     }
 }
 
-/// Each row: `jobs => action: text that the reason holds  // the case`, with `nothing`, `unknown` and `undecided` for
+/// Each row: `jobs => action: text that the reason holds  // the case`, with `nothing`, `unasked` and `unknown` for
 /// verdicts without an action.
 fn check(watched: Option<&str>, rows: &str) {
     check_with(watched, None, rows);
@@ -90,8 +90,8 @@ fn check_with(watched: Option<&str>, unseen: Option<&str>, rows: &str) {
         let (word, why) = match judge(&jobs, triggers, &question(watched)) {
             Outcome::Happened(finding) => (finding.action.word().to_owned(), finding.why),
             Outcome::Nothing(why) => ("nothing".to_owned(), why),
+            Outcome::Unasked(why) => ("unasked".to_owned(), why),
             Outcome::Unknown(why) => ("unknown".to_owned(), why),
-            Outcome::Undecided(why) => ("undecided".to_owned(), why),
         };
         assert_eq!(word, expected, "{case}: {why}");
         assert!(why.contains(reason), "{case}: {why}");
@@ -122,7 +122,7 @@ fn a_watched_job() {
         deploy failed | deploy running => progressing: job `deploy` still runs, at attempt 2  // a retry that runs
         test running | deploy success | docs created => success: job `deploy` succeeded  // needs: it ended while others of its stage and before still run
         test running | deploy created => blocked: job `deploy` waits for other jobs (created)  // stage order: it has not begun
-        deploy levitating => undecided: job `deploy` is `levitating`, a status this version doesn't know: set EVENT_ACTION  // a status nobody knows
+        deploy levitating => unknown: job `deploy` is `levitating`, a status this version doesn't know: set EVENT_ACTION  // a status nobody knows
         deploy success | x levitating => success: succeeded  // another job's unknown status doesn't matter
         ",
     );
@@ -149,7 +149,7 @@ fn parallel_and_matrix_jobs_are_one() {
         failed | success | failed => failure: job `deploy 1/3` failed (script_failure) (and 1 more like it)
         running | failed? | success => failure: job `deploy 2/3` failed
         levitating | failed | success => failure: job `deploy 2/3` failed
-        levitating | success | success => undecided: `levitating`
+        levitating | success | success => unknown: `levitating`
         canceled | failed | canceled => failure: 3 parts of `deploy`: 2 canceled, 1 failed
         canceled | success | running => canceled: job `deploy 1/3` was canceled
         success | canceling | success => canceled: is being canceled
@@ -192,9 +192,9 @@ fn a_watched_job_that_is_not_there() {
     check(
         Some("deploy-prd"),
         "
-        build success | deploy-prod: [eu] success => undecided: NOTIFY_JOB is `deploy-prd`, and GitLab lists no such job in this pipeline; did you mean `deploy-prod`? The jobs of child pipelines are not in that list: name the trigger job, or set EVENT_ACTION  // a slip
-        build success | lint success => undecided: there is `build`, `lint`.  // nothing like it
-         => undecided: this job is alone.  // nothing at all
+        build success | deploy-prod: [eu] success => unknown: NOTIFY_JOB is `deploy-prd`, and GitLab lists no such job in this pipeline; did you mean `deploy-prod`? The jobs of child pipelines are not in that list: name the trigger job, or set EVENT_ACTION  // a slip
+        build success | lint success => unknown: there is `build`, `lint`.  // nothing like it
+         => unknown: this job is alone.  // nothing at all
         ",
     );
     for watched in ["notify", "deploy"] {
@@ -208,7 +208,7 @@ fn a_watched_job_that_is_not_there() {
         jobs[0].name = question.own_name.unwrap().to_owned();
         let verdict = judge(&jobs, Ok(&[]), &question);
         assert!(
-            matches!(&verdict, Outcome::Undecided(why) if why.contains("can't see its own end")),
+            matches!(&verdict, Outcome::Unknown(why) if why.contains("can't see its own end")),
             "{verdict:?}"
         );
     }
@@ -240,9 +240,9 @@ fn a_whole_pipeline() {
         a pending | b running => progressing: job `b` still runs  // a running job is named before a waiting one
         deploy success | docs skipped | notify-port@.post running | notify-cto@.post pending | audit@.pipeline-policy-post created | undo@.post manual => success: the one other job that ran succeeded; left out: `notify-port`, `notify-cto`, `audit`, of this job's stage or last; `undo`, which nobody has started; `docs`, skipped  // peers in .post, and a policy's jobs after them
         test skipped | deploy manual? => nothing: none of the pipeline's other jobs ran, so nothing was deployed: `deploy`, which nobody has started; `test`, skipped  // nothing ran
-         => undecided: no job but this one that GitLab shows  // alone
-        deploy@.post running | a skipped => undecided: name the one that deploys in NOTIFY_JOB  // only peers, which may be anything
-        build success | deploy levitating => undecided: `levitating`  // a status nobody knows
+         => unknown: no job but this one that GitLab shows  // alone
+        deploy@.post running | a skipped => unknown: name the one that deploys in NOTIFY_JOB  // only peers, which may be anything
+        build success | deploy levitating => unknown: `levitating`  // a status nobody knows
         build failed | deploy levitating => failure: job `build` failed  // a failure is one, whatever else there is
         ",
     );
@@ -388,7 +388,7 @@ fn trigger_jobs_end_as_their_downstream_pipelines() {
         deploy success>skipped => nothing: it never ran  // nothing to do in there
         deploy failed>skipped => nothing: nothing of its downstream pipeline 9001 ran, so it deployed nothing  // it waits for nothing
         deploy failed>- => nothing: `deploy` failed before it started (script_failure), so it deployed nothing  // no pipeline could be made
-        deploy success>- => undecided: trigger job `deploy` succeeded, which says that it made a pipeline  // its pipeline is gone
+        deploy success>- => unknown: trigger job `deploy` succeeded, which says that it made a pipeline  // its pipeline is gone
         deploy: [eu] success>success | deploy: [us] success>failed => failure: job `deploy: [us]` failed in its  // a matrix of trigger jobs
         deploy skipped>- => nothing: `deploy` was skipped  // its turn never came
         ",
@@ -402,7 +402,7 @@ fn trigger_jobs_end_as_their_downstream_pipelines() {
         build success | deploy success>running => progressing: in its downstream pipeline 9002: the pipeline goes on  // it goes on downstream
         build success | deploy success>success => success: all 2 other jobs that ran succeeded  // seen to the end
         deploy success>success => success: the one other job that ran succeeded  // a parent of nothing but child pipelines
-        build success | deploy success>- => undecided: name another job in NOTIFY_JOB  // its pipeline is gone
+        build success | deploy success>- => unknown: name another job in NOTIFY_JOB  // its pipeline is gone
         build success | docs manual>-? => success: left out: `docs`, which nobody has started  // not triggered
         ",
     );
@@ -423,9 +423,9 @@ fn what_was_not_seen_counts_as_no_success() {
         None,
         unseen,
         "
-        build success | deploy success => undecided: whether the whole pipeline went well is not known, since the pipeline's trigger jobs can't be read: GitLab does not show this to CI_JOB_TOKEN. Name the job that deploys in NOTIFY_JOB, or set EVENT_ACTION  // success
-        build success | deploy skipped => undecided: is not known  // nothing ran, as far as one sees
-         => undecided: is not known  // nothing but trigger jobs, perhaps
+        build success | deploy success => unknown: whether the whole pipeline went well is not known, since the pipeline's trigger jobs can't be read: GitLab does not show this to CI_JOB_TOKEN. Name the job that deploys in NOTIFY_JOB, or set EVENT_ACTION  // success
+        build success | deploy skipped => unknown: is not known  // nothing ran, as far as one sees
+         => unknown: is not known  // nothing but trigger jobs, perhaps
         build success | deploy failed => failure: job `deploy` failed  // a failure is known all the same
         build success | deploy canceled => canceled: job `deploy` was canceled  // so is a cancel
         build success | deploy running => progressing: the pipeline goes on  // it goes on in any case
@@ -437,16 +437,16 @@ fn what_was_not_seen_counts_as_no_success() {
         unseen,
         "
         build failed | deploy success => success: `deploy` succeeded  // the job that was asked about is there
-        build success | deplyo success => unknown: none of the pipeline's jobs that GitLab lists; did you mean `deplyo`? It may be a trigger job, or one that is not shown: the pipeline's trigger jobs can't be read  // it may be one of those
+        build success | deplyo success => unasked: none of the pipeline's jobs that GitLab lists; did you mean `deplyo`? It may be a trigger job, or one that is not shown: the pipeline's trigger jobs can't be read  // it may be one of those
         ",
     );
     // A list without the job that asks is not all there is.
     let others = pipeline("build success | deploy success").split_off(1);
-    for (watched, expected) in [(None, "undecided"), (Some("deploy"), "success"), (Some("x"), "unknown")] {
+    for (watched, expected) in [(None, "unknown"), (Some("deploy"), "success"), (Some("x"), "unasked")] {
         let (word, why) = match ask(&others, watched) {
             Outcome::Happened(finding) => (finding.action.word().to_owned(), finding.why),
-            Outcome::Undecided(why) => ("undecided".to_owned(), why),
             Outcome::Unknown(why) => ("unknown".to_owned(), why),
+            Outcome::Unasked(why) => ("unasked".to_owned(), why),
             Outcome::Nothing(why) => ("nothing".to_owned(), why),
         };
         assert_eq!(word, expected, "{why}");

@@ -139,7 +139,7 @@ fn last_that_ran<'a>(live: &Live<'a>) -> Live<'a> {
 
 fn not_found(seen: &Seen, watched: &str) -> Outcome {
     if let Some(own) = seen.own_name.filter(|_| seen.is_own(watched)) {
-        return Outcome::Undecided(format!(
+        return Outcome::Unknown(format!(
             "NOTIFY_JOB is `{watched}`, and this job, `{own}`, can't see its own end before it has ended: report from \
              its after_script without NOTIFY_JOB, or set EVENT_ACTION"
         ));
@@ -157,11 +157,11 @@ fn not_found(seen: &Seen, watched: &str) -> Outcome {
     };
     match &seen.unseen {
         // It may be there all the same: who has said what to tell where GitLab can't be asked has said it.
-        Some(why) => Outcome::Unknown(format!(
+        Some(why) => Outcome::Unasked(format!(
             "NOTIFY_JOB is `{watched}`, which is none of the pipeline's jobs that GitLab lists; {hint} It may be a trigger \
              job, or one that is not shown: {why}. Then set EVENT_ACTION"
         )),
-        None => Outcome::Undecided(format!(
+        None => Outcome::Unknown(format!(
             "NOTIFY_JOB is `{watched}`, and GitLab lists no such job in this pipeline; {hint} The jobs of child pipelines \
              are not in that list: name the trigger job, or set EVENT_ACTION"
         )),
