@@ -18,6 +18,8 @@ pub enum Command {
         official_names: bool,
         /// Whether `--dry-run` was given.
         dry_run: bool,
+        /// Whether `--deploy-job` was given: what is reported is the deployment of one job.
+        deploy_job: bool,
     },
     /// See whether everything is ready.
     Check {
@@ -54,10 +56,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     use lexopt::prelude::{Long, Short, Value};
 
     const COMMANDS: &[&str] = &["check", "explain", "replay", "catalog"];
-    const OPTIONS: &[&str] = &["dry-run", "official-names", "help", "version"];
+    const OPTIONS: &[&str] = &["dry-run", "deploy-job", "official-names", "help", "version"];
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut words = Vec::new();
-    let mut dry_run = false;
+    let (mut dry_run, mut deploy_job) = (false, false);
     let mut official_names = false;
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
@@ -65,6 +67,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             Short('V') | Long("version") => return Ok(Command::Version),
             Long("dry-run") => dry_run = true,
             Long("official-names") => official_names = true,
+            Long("deploy-job") => deploy_job = true,
             Value(word) => words.push(
                 word.into_string()
                     .map_err(|_| "an argument is not UTF-8 text".to_owned())?,
@@ -80,13 +83,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     }
     if words.first().is_some_and(|word| word == "catalog") {
         return match words.len() {
-            1 if !dry_run && !official_names => Ok(Command::Catalog),
+            1 if !dry_run && !deploy_job && !official_names => Ok(Command::Catalog),
             _ => Err("`catalog` takes nothing else".to_owned()),
         };
     }
     if words.first().is_some_and(|word| word == "replay") {
         let paths: Vec<PathBuf> = words[1..].iter().map(PathBuf::from).collect();
-        if dry_run || official_names || paths.is_empty() {
+        if dry_run || deploy_job || official_names || paths.is_empty() {
             return Err(
                 "`replay` takes files or folders that an earlier run left in undelivered/, and no option".to_owned(),
             );
@@ -114,18 +117,20 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             })?
             .add_to(&mut targets);
     }
-    match (command.as_deref(), dry_run) {
-        (None, dry_run) => Ok(Command::Send {
+    match command.as_deref() {
+        None => Ok(Command::Send {
             targets,
             official_names,
             dry_run,
+            deploy_job,
         }),
-        (Some(command), true) => Err(format!("`{command}` sends nothing; it takes no --dry-run")),
-        (Some("check"), false) => Ok(Command::Check {
+        Some(command) if dry_run => Err(format!("`{command}` sends nothing; it takes no --dry-run")),
+        Some(command) if deploy_job => Err(format!("`{command}` reports nothing; it takes no --deploy-job")),
+        Some("check") => Ok(Command::Check {
             targets,
             official_names,
         }),
-        (Some(_), false) => Ok(Command::Explain {
+        Some(_) => Ok(Command::Explain {
             targets,
             official_names,
         }),
@@ -144,6 +149,8 @@ Reports what a GitLab pipeline did to the services a platform team uses.
 Usage:
   notify-event [DESTINATION[:OPERATION][?]] ...   send the event that the environment describes
   notify-event --dry-run ...                      print each request as runnable curl, send nothing
+  notify-event --deploy-job ...                   report one job's deployment, under an id of its own: of the job in
+                                                  NOTIFY_JOB, else, in an after_script, of the job itself
   notify-event check [DESTINATION ...]            see by harmless reads whether everything is ready; writes nothing
   notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
   notify-event replay PATH ...                    deliver what an earlier run left in undelivered/

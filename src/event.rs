@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub mod action;
+mod auto;
+mod job;
 pub mod resolve;
 pub mod scope;
 pub mod variables;
@@ -79,6 +81,8 @@ pub struct Event {
     pub action_word: Option<String>,
     /// How the action was found out.
     pub action_source: ActionSource,
+    /// What is deployed, where a pipeline deploys more than one thing.
+    pub service: Option<String>,
     /// Under which everything about this deployment is reported; see [`Event::id`].
     pub id: Option<String>,
     /// For people; see [`Event::title`].
@@ -207,6 +211,7 @@ impl Event {
             "name": self.name,
             "action": self.known_action(),
             "action_source": self.action_source.to_string(),
+            "service": self.service,
             "id": self.id,
             "title": self.title,
             "repo": self.repo,
@@ -255,6 +260,7 @@ impl Event {
             }),
             action_word: text("action"),
             action_source: ActionSource::from_text(&needed("action_source")?),
+            service: text("service"),
             id: text("id"),
             title: text("title"),
             repo: text("repo"),
@@ -309,7 +315,7 @@ mod tests {
     fn an_event_survives_being_kept() {
         let json = json!({
             "schema_version": 1, "name": "deployment", "action": "failure",
-            "action_source": "from GitLab's jobs: job `deploy` failed", "id": "shop-1", "title": null, "repo": null,
+            "action_source": "from GitLab's jobs: job `deploy` failed", "service": "shop", "id": "shop-1", "title": null, "repo": null,
             "branch": null, "commit": null, "environment": "production", "image": null, "version": null, "url": null,
             "user": "dana", "time": "2025-03-01T10:00:00Z", "started_at": null, "finished_at": null, "duration": 450,
             "queued": null, "job": "deploy", "job_url": null, "started_by": null, "attempt": 2,

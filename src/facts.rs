@@ -76,6 +76,9 @@ pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs,
         }
     };
     let ((jobs, attempts), mut changes) = join(of_jobs, of_changes).await;
+    if let Some(Ok(jobs)) = &jobs {
+        resolver.set_job_names(jobs.iter().map(|job| job.name.as_str()));
+    }
     let outcome = match &jobs {
         Some(jobs) => Some(asker.outcome(jobs, resolver, folder).await),
         None => None,

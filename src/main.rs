@@ -8,7 +8,8 @@
 //! ```text
 //! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{request reply plan result curl} | event::action event::variables
-//! event | gitlab::{job outcome changes api} | event::scope event::resolve | delivery::{client courier}
+//! event | gitlab::{job outcome changes api} | event::scope event::auto event::job
+//! event::resolve | delivery::{client courier}
 //! destinations | receipts | needs | facts | commands | cli main
 //! ```
 
@@ -59,7 +60,8 @@ fn main() -> ExitCode {
             targets,
             official_names,
             dry_run,
-        }) => send::send(&environment, targets, official_names, dry_run),
+            deploy_job,
+        }) => send::send(&environment, targets, official_names, dry_run, deploy_job),
         Err(message) => {
             runner::usage_error(&environment, &message);
             return ExitCode::from(report::class::USAGE);

@@ -2,7 +2,10 @@
 
 use crate::{
     destinations::Target,
-    event::scope::{Fact, fact_of, is_action},
+    event::{
+        resolve::Known,
+        scope::{Fact, fact_of, is_action},
+    },
 };
 
 /// What has to be asked.
@@ -35,14 +38,12 @@ impl<'a> Part<'a> {
 }
 
 /// What a run needs of `parts`, and of the event, whose own templates name `names`. `is_filtered` says that only events
-/// of certain actions are sent, `is_unknown` that only GitLab's jobs can tell the action, and `is_after_script` that the
-/// deploy job itself is known.
+/// of certain actions are sent, `known` what is known without asking.
 pub fn needs<'a>(
     parts: &[Part<'a>],
     names: impl IntoIterator<Item = &'a str>,
     is_filtered: bool,
-    is_unknown: bool,
-    is_after_script: bool,
+    known: Known,
 ) -> Needs {
     let all: Vec<&str> = names
         .into_iter()
@@ -54,7 +55,9 @@ pub fn needs<'a>(
         .any(|part| part.reports_action || (is_filtered && !part.target.operation.is_read));
     let names_action = all.iter().any(|name| is_action(name));
     Needs {
-        outcome: (is_unknown && (reports_action || names_action)) || (!is_after_script && names_fact(Fact::Jobs)),
+        outcome: (!known.action && (reports_action || names_action))
+            || (!known.job && names_fact(Fact::Jobs))
+            || (!known.job_name && names_fact(Fact::JobName)),
         changes: names_fact(Fact::Changes),
         attempts: parts.iter().any(|part| part.target.operation.counts()),
     }
@@ -67,7 +70,7 @@ mod tests {
     fn of(target: &str, set: &[&str], names: &[&str]) -> Needs {
         let target = Target::parse(target, false).unwrap();
         let part = Part::new(&target, |name| set.contains(&name), names.iter().copied());
-        needs(&[part], [], false, true, false)
+        needs(&[part], [], false, Known::default())
     }
 
     #[test]
@@ -127,12 +130,17 @@ mod tests {
     fn what_is_known_is_not_asked() {
         let target = Target::parse("cto", false).unwrap();
         let part = || Part::new(&target, |_| false, ["event.action", "event.duration"]);
+        let action = Known {
+            action: true,
+            ..Known::default()
+        };
+        let after_script = Known { job: true, ..action };
         assert!(
-            needs(&[part()], [], false, false, false).outcome,
+            needs(&[part()], [], false, action).outcome,
             "the duration is the jobs' to tell"
         );
         assert!(
-            !needs(&[part()], [], true, false, true).outcome,
+            !needs(&[part()], [], true, after_script).outcome,
             "an after_script knows"
         );
     }
@@ -142,7 +150,7 @@ mod tests {
         for (name, is_needed) in [("aviator:release", true), ("rely:get", false)] {
             let target = Target::parse(name, false).unwrap();
             let part = Part::new(&target, |_| false, []);
-            assert_eq!(needs(&[part], [], true, true, false).outcome, is_needed, "{name}");
+            assert_eq!(needs(&[part], [], true, Known::default()).outcome, is_needed, "{name}");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
         console::Console,
     },
     settings::{OnError, Verbosity},
-    text::nearest,
+    text::is_typo,
     variables::{List, Values, unknown_word},
 };
 
@@ -208,7 +208,7 @@ pub fn misspelled(event: &Event) -> Option<String> {
     let Ok(Action::Other(word)) = &event.action else {
         return None;
     };
-    let near = nearest(word, Action::WORDS.iter().copied()).filter(|_| event.name == "deployment")?;
+    let near = Action::WORDS.iter().find(|near| is_typo(word, near))?;
     Some(format!("  EVENT_ACTION is `{word}`; did you mean `{near}`?"))
 }
 

@@ -25,22 +25,31 @@ use crate::{
 };
 
 /// Sends the event, or prints what would be sent, and returns the exit code. `official_names` says that the names which
-/// other tools gave to a destination's variables are read too.
+/// other tools gave to a destination's variables are read too, `deploy_job` that it tells of the deployment of one job.
 ///
 /// # Errors
 /// What no user can mend: standard output is closed, the clock or the runtime fails.
-pub fn send(environment: &Environment, named: Vec<Target>, official_names: bool, dry_run: bool) -> Result<u8> {
+pub fn send(
+    environment: &Environment,
+    named: Vec<Target>,
+    official_names: bool,
+    dry_run: bool,
+    deploy_job: bool,
+) -> Result<u8> {
     let leaves = if dry_run { Leaves::Nothing } else { Leaves::Receipt };
     if let Some(code) = switch::end(environment, &named, leaves) {
         return Ok(code);
     }
     match Setup::read(environment) {
-        Ok(setup) => runner::block_on(run(&setup.with_official_names(official_names), named, dry_run))?,
+        Ok(setup) => {
+            let setup = setup.with_official_names(official_names);
+            runner::block_on(run(&setup, named, dry_run, deploy_job))?
+        }
         Err(unusable) => Ok(runner::give_up(&unusable, "nothing was sent")),
     }
 }
 
-async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8> {
+async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: bool) -> Result<u8> {
     let console = &setup.console;
     let dry_run = dry_run || setup.policy.dry_run.0;
     let (targets, mut problems) = setup.targets(named);
@@ -57,7 +66,11 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool) -> Result<u8>
         console.info(&format!("  {line}"));
     }
     let asked = if can_send { targets.as_slice() } else { &[] };
-    let prepared = Box::pin(prepare(&runner, asked, dry_run)).await;
+    let mut resolver = setup.resolver();
+    if deploy_job {
+        resolver.report_deploy_job();
+    }
+    let prepared = Box::pin(prepare(&runner, resolver, asked, dry_run)).await;
     let event = match &prepared.event {
         Ok(event) => Some(event),
         Err(Unmade::Wrong(of_event)) => {
@@ -104,9 +117,8 @@ struct Prepared {
 
 /// Finds out what the targets need, asks for it, and makes the event and everybody's values: each once. A dry run asks
 /// what a run would ask; outside GitLab, where nobody can be asked, it leaves the action open.
-async fn prepare(runner: &Runner<'_>, targets: &[Target], dry_run: bool) -> Prepared {
+async fn prepare(runner: &Runner<'_>, mut resolver: Resolver<'_>, targets: &[Target], dry_run: bool) -> Prepared {
     let setup = runner.setup;
-    let mut resolver = setup.resolver();
     let (found, needs) = find(setup, &mut resolver, targets);
     let gitlab = setup.gitlab_api();
     if dry_run && gitlab.is_err() {
@@ -159,18 +171,12 @@ pub fn find(setup: &Setup, resolver: &mut Resolver, targets: &[Target]) -> (Vec<
             setup.console.info(&format!("  {:<18} {line}", target.label()));
         }
     }
-    let is_unknown = resolver.needs_outcome();
+    let known = resolver.known();
     let parts: Vec<Part> = found
         .iter()
         .map(|(target, found)| Part::new(target, |name| found.is_given(name), found.names()))
         .collect();
-    let needs = needs(
-        &parts,
-        resolver.mentioned(),
-        setup.policy.only.is_some(),
-        is_unknown,
-        resolver.is_after_script(),
-    );
+    let needs = needs(&parts, resolver.mentioned(), setup.policy.only.is_some(), known);
     (found, needs)
 }
 

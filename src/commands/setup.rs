@@ -221,8 +221,9 @@ impl<'a> Setup<'a> {
     }
 
     /// The event in the making.
-    pub fn resolver(&self) -> Resolver<'a> {
-        Resolver::new(self.environment, self.open(), &declared(), SystemTime::now())
+    pub fn resolver(&self) -> Resolver<'_> {
+        let watched = self.gitlab.job.as_deref();
+        Resolver::new(self.environment, watched, self.open(), &declared(), SystemTime::now())
     }
 
     /// The variables of a destination.

@@ -43,7 +43,7 @@ pub fn event_and_values<'a>(
         Environment::from_variables(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
     let declared: Vec<&'static Variable> = super::variables().collect();
-    let (event, names) = Resolver::new(&environment, &[], &declared, now).finish();
+    let (event, names) = Resolver::new(&environment, None, &[], &declared, now).finish();
     let reader = Reader {
         environment: &environment,
         official_names: false,

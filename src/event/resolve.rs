@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, time::SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Action, ActionSource, DeployJob, Event, SCHEMA_VERSION,
+    DeployJob, Event, SCHEMA_VERSION,
+    auto::Found,
+    job::{self, ReportedJob},
     scope::{Fact, Names, fact_of, fields_of},
     variables::EventVariables,
 };
@@ -22,19 +24,24 @@ use crate::{
 /// What a field has come to.
 type Field = Result<Option<Value>, Unmade>;
 
-/// What the action has come to: the action or why there is none, how that is known, and the word as it was given.
-struct Found {
-    action: Result<Action, Unmade>,
-    source: ActionSource,
-    word: Option<String>,
-    /// Whether `EVENT_ACTION` itself can't be read, rather than that nothing tells what happened.
-    is_unreadable: bool,
+/// What is known before GitLab is asked for anything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Known {
+    /// The action, or that nothing but `EVENT_ACTION` will tell it.
+    pub action: bool,
+    /// The deploy job: this is its `after_script`.
+    pub job: bool,
+    /// The deploy job's name.
+    pub job_name: bool,
 }
 
 /// The event in the making.
 pub struct Resolver<'a> {
     environment: &'a Environment,
     now: SystemTime,
+    /// What became of the job that this is the `after_script` of, in GitLab's word. None: this is none.
+    job_status: Option<&'a str>,
+    reported: ReportedJob<'a>,
     sources: Unrendered,
     names: Names,
     outcome: Option<Outcome>,
@@ -46,9 +53,15 @@ pub struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    /// The event of `environment` at the time `now`. `open` are the words of `NOTIFY_TEMPLATE_ENV`, `declared` is every
-    /// variable that the program reads.
-    pub fn new(environment: &'a Environment, open: &[String], declared: &[&'static Variable], now: SystemTime) -> Self {
+    /// The event of `environment` at the time `now`. `watched` is `NOTIFY_JOB`, `open` are the words of
+    /// `NOTIFY_TEMPLATE_ENV`, `declared` is every variable that the program reads.
+    pub fn new(
+        environment: &'a Environment,
+        watched: Option<&'a str>,
+        open: &[String],
+        declared: &[&'static Variable],
+        now: SystemTime,
+    ) -> Self {
         let literals = pipeline::written_by_people(environment);
         let reader = Reader {
             environment,
@@ -59,6 +72,8 @@ impl<'a> Resolver<'a> {
         let mut resolver = Self {
             environment,
             now,
+            job_status: job::status(environment),
+            reported: ReportedJob::new(environment, watched),
             sources: reader.find(EventVariables::VARIABLES),
             names: Names::new(environment, open, declared),
             outcome: None,
@@ -73,9 +88,19 @@ impl<'a> Resolver<'a> {
         resolver
     }
 
-    /// Whether this is the deploy job's own `after_script`.
-    pub fn is_after_script(&self) -> bool {
-        self.job_status().is_some()
+    /// Says that what is reported is the deployment of one job: of the one in `NOTIFY_JOB`, else, in an `after_script`, of
+    /// this one.
+    pub fn report_deploy_job(&mut self) {
+        self.reported.is_deployment = true;
+    }
+
+    /// What is known before GitLab is asked for anything.
+    pub fn known(&mut self) -> Known {
+        Known {
+            action: !self.needs_outcome(),
+            job: self.job_status.is_some(),
+            job_name: self.reported.is_known(),
+        }
     }
 
     /// When the event is reported, RFC 3339.
@@ -89,10 +114,9 @@ impl<'a> Resolver<'a> {
     }
 
     /// Whether only GitLab's jobs can tell the action: it is not set, and this is no `after_script`.
-    pub fn needs_outcome(&mut self) -> bool {
+    fn needs_outcome(&mut self) -> bool {
         // A word that can't be read is told as a problem; GitLab is not asked for it.
-        self.job_status().is_none()
-            && (self.names_jobs("action") || self.given_action().is_ok_and(|word| word.is_none()))
+        self.job_status.is_none() && (self.names_jobs("action") || self.given_action().is_ok_and(|word| word.is_none()))
     }
 
     /// Whether the environment's name is made from what GitLab's jobs tell, so that it is not known before.
@@ -105,7 +129,11 @@ impl<'a> Resolver<'a> {
         let mut fields = self.made_from(field).into_iter().filter_map(declared);
         fields.any(|variable| {
             let mut names = self.sources.names_of(variable.name);
-            names.any(|name| fact_of(name) == Some(Fact::Jobs))
+            names.any(|name| match fact_of(name) {
+                Some(Fact::Jobs) => true,
+                Some(Fact::JobName) => !self.reported.is_known(),
+                _ => false,
+            })
         })
     }
 
@@ -126,6 +154,12 @@ impl<'a> Resolver<'a> {
     pub fn set_outcome(&mut self, outcome: Outcome) {
         self.names.set_outcome(&outcome);
         self.outcome = Some(outcome);
+        self.tell_job();
+    }
+
+    /// Takes in the names of the pipeline's jobs: `NOTIFY_JOB` may stand for one part of a matrix.
+    pub fn set_job_names<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
+        self.reported.find_part(names);
         self.tell_job();
     }
 
@@ -160,7 +194,7 @@ impl<'a> Resolver<'a> {
     /// # Errors
     /// In place of the event: every variable of it that is set and can't be used.
     pub fn finish(mut self) -> (Result<Event, Unmade>, Names) {
-        let mut reasons: Vec<Unmade> = Vec::new();
+        let mut reasons: Vec<Unmade> = self.reported.problem().map(Unmade::from).into_iter().collect();
         for variable in EventVariables::VARIABLES {
             if let Err(why) = self.field(variable.field, &mut Vec::new())
                 && !reasons.contains(&why)
@@ -184,6 +218,7 @@ impl<'a> Resolver<'a> {
         let mut text = |field| self.text(field);
         Event {
             name: text("name").unwrap_or_default(),
+            service: text("service"),
             id: text("id"),
             title: text("title"),
             repo: text("repo"),
@@ -203,15 +238,9 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What became of the job that this is the `after_script` of, in GitLab's word. None: this is none.
-    fn job_status(&self) -> Option<&'a str> {
-        let status = self.environment.predefined("CI_JOB_STATUS")?;
-        (status != "running").then_some(status)
-    }
-
     /// What is known of the deploy job: of its own `after_script`, else by GitLab's jobs.
     fn job(&self) -> DeployJob {
-        if self.job_status().is_none() {
+        if self.job_status.is_none() {
             return match &self.outcome {
                 Some(Outcome::Happened(finding)) => finding.job.clone(),
                 _ => DeployJob::default(),
@@ -249,6 +278,10 @@ impl<'a> Resolver<'a> {
         ] {
             self.names.set_field(field, &value);
         }
+        // What decided may be one part of many, now this one and now that.
+        if let Some(name) = self.reported.full_name() {
+            self.names.set_job_name(name);
+        }
     }
 
     /// The word in `EVENT_ACTION`, if one is set and it is not `auto`.
@@ -266,18 +299,8 @@ impl<'a> Resolver<'a> {
     fn action(&mut self) -> Result<(), Unmade> {
         if self.action.is_none() {
             let found = match self.given_action() {
-                Err(why) => Found {
-                    action: Err(why),
-                    source: ActionSource::Unknown,
-                    word: None,
-                    is_unreadable: true,
-                },
-                Ok(Some(word)) => Found {
-                    action: Ok(Action::from_word(&word)),
-                    source: ActionSource::Variable,
-                    word: Some(word),
-                    is_unreadable: false,
-                },
+                Err(why) => Found::unreadable(why),
+                Ok(Some(word)) => Found::given(word),
                 Ok(None) => self.found_out(),
             };
             self.names.set_field("action_source", &found.source.to_string().into());
@@ -300,34 +323,9 @@ impl<'a> Resolver<'a> {
 
     /// What happened, where nobody has set it: by the job's own status in its `after_script`, else by GitLab's jobs.
     fn found_out(&self) -> Found {
-        let found = |action, source| Found {
-            action,
-            source,
-            word: None,
-            is_unreadable: false,
-        };
-        let unknown = |why: &str| {
-            let message = format!("is auto, and {why}. Set it to one of {}", Action::WORDS.join(", "));
-            Err(Problem::new("EVENT_ACTION", message).into())
-        };
-        if let Some(status) = self.job_status() {
-            // The words are the runner's (docs/gitlab.md 12, 14).
-            let action = match status {
-                "success" => Ok(Action::Success),
-                "failed" | "timedout" | "terminated" => Ok(Action::Failure),
-                "canceled" => Ok(Action::Canceled),
-                other => unknown(&format!("CI_JOB_STATUS is `{other}`, which no version known here says")),
-            };
-            return found(action, ActionSource::JobStatus);
-        }
-        match &self.outcome {
-            Some(Outcome::Happened(finding)) => {
-                found(Ok(finding.action.clone()), ActionSource::Jobs(finding.why.clone()))
-            }
-            _ if self.is_action_open => found(Ok(Action::Open), ActionSource::Unknown),
-            Some(Outcome::Nothing(why)) => found(Err(Unmade::Nothing(why.clone())), ActionSource::Unknown),
-            Some(Outcome::Unasked(why) | Outcome::Unknown(why)) => found(unknown(why), ActionSource::Unknown),
-            None => found(unknown("GitLab's jobs were not read"), ActionSource::Unknown),
+        match self.job_status {
+            Some(status) => Found::by_job_status(status),
+            None => Found::by_jobs(self.outcome.as_ref(), self.is_action_open),
         }
     }
 
@@ -352,8 +350,8 @@ impl<'a> Resolver<'a> {
         let Some(variable) = declared(field) else { return Ok(()) };
         path.push(field);
         let mut needed: Vec<&'static str> = self.sources.names_of(variable.name).flat_map(fields_of).collect();
-        if !self.sources.is_given(variable.name) && matches!(field, "id" | "title") {
-            needed.push("environment");
+        if !self.sources.is_given(variable.name) {
+            needed.extend(self.default_from(field));
         }
         let names_changes = |name: &str| fact_of(name) == Some(Fact::Changes);
         if path.contains(&"environment") && self.sources.names_of(variable.name).any(names_changes) {
@@ -391,6 +389,16 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    /// The fields that a field's default is made from.
+    fn default_from(&self, field: &str) -> &'static [&'static str] {
+        match field {
+            "id" if self.reported.is_deployment => &["environment"],
+            "id" => &["environment", "service"],
+            "title" => &["environment", "service", "version"],
+            _ => &[],
+        }
+    }
+
     /// What stands in for a field that is not set.
     fn default(&self, variable: &Variable) -> Option<String> {
         let predefined = |name: &str| self.environment.predefined(name).map(str::to_owned);
@@ -400,16 +408,23 @@ impl<'a> Resolver<'a> {
                     .or_else(|| predefined("CI_PROJECT_PATH").map(|path| slug::path(&path)))?;
                 let pipeline = predefined("CI_PIPELINE_ID")?;
                 let environment = self.environment_slug().map(|slug| format!("-{slug}"));
-                Some(format!("{project}-{pipeline}{}", environment.unwrap_or_default()))
+                let part = if self.reported.is_deployment {
+                    self.reported.name().map(str::to_owned)
+                } else {
+                    self.known_field("service")
+                };
+                let part = part.map(|name| format!("--{}", slug::part(&name)));
+                let [environment, part] = [environment, part].map(Option::unwrap_or_default);
+                Some(format!("{project}-{pipeline}{environment}{part}"))
             }
             "title" => {
-                let environment = self.known("environment").map(|name| format!(" ({name})"));
-                Some(format!(
-                    "{} #{}{}",
-                    predefined("CI_PROJECT_PATH")?,
-                    predefined("CI_PIPELINE_ID")?,
-                    environment.unwrap_or_default()
-                ))
+                let project = predefined("CI_PROJECT_PATH")?;
+                let service = self.known_field("service").map(|name| format!("/{name}"));
+                let environment = self.known_field("environment").map(|name| format!(" ({name})"));
+                let pipeline = || predefined("CI_PIPELINE_ID").map(|id| format!("#{id}"));
+                let version = self.known_field("version").or_else(pipeline)?;
+                let [service, environment] = [service, environment].map(Option::unwrap_or_default);
+                Some(format!("{project}{service} {version}{environment}"))
             }
             "branch" => predefined("CI_COMMIT_BRANCH")
                 .or_else(|| predefined("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME"))
@@ -424,7 +439,7 @@ impl<'a> Resolver<'a> {
 
     /// The slug of the event's environment: GitLab's own where it gave one for this environment.
     fn environment_slug(&self) -> Option<String> {
-        let name = self.known("environment")?;
+        let name = self.known_field("environment")?;
         let is_gitlabs = self.environment.predefined("CI_ENVIRONMENT_NAME") == Some(&name);
         self.environment
             .predefined("CI_ENVIRONMENT_SLUG")
@@ -433,7 +448,7 @@ impl<'a> Resolver<'a> {
             .or_else(|| Some(slug::environment(&name)))
     }
 
-    fn known(&self, field: &str) -> Option<String> {
+    fn known_field(&self, field: &str) -> Option<String> {
         match self.fields.get(field) {
             Some(Ok(Some(value))) => Some(plain(value)),
             _ => None,
@@ -479,7 +494,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{template::Template, variables::Renderer as _};
+    use crate::{event::Action, template::Template, variables::Renderer as _};
 
     const GITLAB: &[(&str, &str)] = &[
         ("CI_PROJECT_PATH", "Acme/Shop"),
@@ -505,7 +520,7 @@ mod tests {
         let open: Vec<String> = open.iter().map(|&pattern| pattern.to_owned()).collect();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
         let declared: Vec<&Variable> = crate::destinations::variables().collect();
-        Resolver::new(environment, &open, &declared, now)
+        Resolver::new(environment, None, &open, &declared, now)
     }
 
     fn event(more: &[(&str, &str)]) -> Event {
@@ -560,6 +575,136 @@ mod tests {
         let computed = slug::environment("review/Feature");
         let notify = event(&[("EVENT_ENVIRONMENT", "review/Feature"), ("CI_JOB_ID", "2")]);
         assert_eq!(notify.id(), Ok(format!("acme-shop-8812-{computed}").as_str()));
+    }
+
+    /// The id and the title of a report; `watched` is `NOTIFY_JOB`, `is_of_job` whether it is of one job's deployment.
+    fn identity(watched: Option<&str>, is_of_job: bool, more: &[(&str, &str)]) -> (String, String) {
+        let environment = environment(more);
+        let mut resolver = Resolver::new(&environment, watched, &[], &[], SystemTime::UNIX_EPOCH);
+        if is_of_job {
+            resolver.report_deploy_job();
+        }
+        let event = match resolver.finish().0 {
+            Ok(event) => event,
+            Err(why) => return (why.to_string(), String::new()),
+        };
+        (event.id().unwrap().to_owned(), event.title().unwrap().to_owned())
+    }
+
+    #[test]
+    fn services_and_deploy_jobs_have_ids_of_their_own() {
+        const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
+        const SHOP: (&str, &str) = ("EVENT_SERVICE", "shop");
+        const OF_MATRIX: (&str, &str) = ("EVENT_SERVICE", "{{ job.matrix[0] }}");
+        let inside = |job: &'static str| [("CI_JOB_STATUS", "success"), ("CI_JOB_NAME", job)];
+        let [deploy, [_, shop], [_, eu]] = ["deploy", "deploy: [shop, eu]", "deploy: [shop, us]"].map(inside);
+        let no_job = "NOTIFY_JOB is not set, and this is no after_script: --deploy-job reports the deployment of one job, \
+                      so name it";
+        type Case<'a> = (Option<&'a str>, bool, &'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: &[Case] = &[
+            (None, false, &[], "acme-shop-8812", "Acme/Shop #8812"),
+            (None, false, &[SHOP], "acme-shop-8812--shop", "Acme/Shop/shop #8812"),
+            (
+                None,
+                false,
+                &[SHOP, PRODUCTION, ("CI_COMMIT_TAG", "1.4.2")],
+                "acme-shop-8812-production--shop",
+                "Acme/Shop/shop 1.4.2 (production)",
+            ),
+            (
+                None,
+                false,
+                &[("EVENT_SERVICE", "Shop API")],
+                "acme-shop-8812--shop-api-r14ln6",
+                "Acme/Shop/Shop API #8812",
+            ),
+            // A report of one's own, whatever job it names.
+            (
+                Some("deploy"),
+                false,
+                &[PRODUCTION],
+                "acme-shop-8812-production",
+                "Acme/Shop #8812 (production)",
+            ),
+            (Some("deploy"), true, &[], "acme-shop-8812--deploy", "Acme/Shop #8812"),
+            (
+                Some("deploy"),
+                true,
+                &[SHOP, PRODUCTION],
+                "acme-shop-8812-production--deploy",
+                "Acme/Shop/shop #8812 (production)",
+            ),
+            (None, true, &deploy, "acme-shop-8812--deploy", "Acme/Shop #8812"),
+            // Each part of a matrix knows its own name; from outside it is named, and GitLab need not be asked.
+            (
+                None,
+                true,
+                &[deploy[0], shop, OF_MATRIX],
+                "acme-shop-8812--deploy-shop-eu-r1zutj",
+                "Acme/Shop/shop #8812",
+            ),
+            (
+                Some("deploy"),
+                true,
+                &[deploy[0], eu, OF_MATRIX],
+                "acme-shop-8812--deploy-shop-us-li2bte",
+                "Acme/Shop/shop #8812",
+            ),
+            (
+                Some("deploy: [shop, eu]"),
+                true,
+                &[OF_MATRIX],
+                "acme-shop-8812--deploy-shop-eu-r1zutj",
+                "Acme/Shop/shop #8812",
+            ),
+            (
+                Some("deploy: [shop, eu]"),
+                false,
+                &[OF_MATRIX],
+                "acme-shop-8812--shop",
+                "Acme/Shop/shop #8812",
+            ),
+            (None, true, &[], no_job, ""),
+            (
+                None,
+                true,
+                &[("CI_JOB_STATUS", "running"), ("CI_JOB_NAME", "notify")],
+                no_job,
+                "",
+            ),
+            (
+                None,
+                false,
+                &[SHOP, ("EVENT_ID", "mine"), ("EVENT_TITLE", "{{ event.service }}!")],
+                "mine",
+                "shop!",
+            ),
+        ];
+        for (watched, is_of_job, more, id, title) in cases {
+            let (found, named) = identity(*watched, *is_of_job, more);
+            assert_eq!(
+                (found.as_str(), named.as_str()),
+                (*id, *title),
+                "{watched:?} {is_of_job} {more:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_part_of_a_matrix_is_known_by_the_pipelines_jobs() {
+        let service = |jobs: &[&str]| {
+            let environment = environment(&[("EVENT_SERVICE", "{{ job.matrix[0] | default('none') }}")]);
+            let mut resolver = Resolver::new(&environment, Some("deploy"), &[], &[], SystemTime::UNIX_EPOCH);
+            resolver.set_job_names(jobs.iter().copied());
+            resolver.finish().0.unwrap().service
+        };
+        assert_eq!(
+            service(&["build", "deploy: [shop]", "deploy: [shop]"]).as_deref(),
+            Some("shop")
+        );
+        for jobs in [&["deploy"][..], &["deploy: [shop]", "deploy: [api]"], &[]] {
+            assert_eq!(service(jobs).as_deref(), Some("none"), "{jobs:?}");
+        }
     }
 
     #[test]

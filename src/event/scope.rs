@@ -42,6 +42,8 @@ const OF_JOB: &[&str] = &["name", "matrix"];
 pub enum Fact {
     /// What became of the pipeline's jobs.
     Jobs,
+    /// The deploy job's name.
+    JobName,
     /// What was deployed since the last time.
     Changes,
 }
@@ -53,10 +55,15 @@ pub fn fact_of(name: &str) -> Option<Fact> {
     let field = rest.split('.').next().unwrap_or_default();
     match root {
         "changes" => Some(Fact::Changes),
-        "job" => Some(Fact::Jobs),
+        "job" => Some(Fact::JobName),
         "event" if field.is_empty() || OF_JOBS.contains(&field) => Some(Fact::Jobs),
         _ => None,
     }
+}
+
+/// Whether GitLab's jobs may be what tells `name`.
+fn is_of_jobs(name: &str) -> bool {
+    matches!(fact_of(name), Some(Fact::Jobs | Fact::JobName))
 }
 
 /// Whether `name` tells the event's action.
@@ -292,8 +299,13 @@ impl Names {
         if field == "job"
             && let Some(name) = value.as_str()
         {
-            self.set("job", json!({ "name": name, "matrix": matrix(name) }));
+            self.set_job_name(name);
         }
+    }
+
+    /// Takes in the deploy job's name.
+    pub fn set_job_name(&mut self, name: &str) {
+        self.set("job", json!({ "name": name, "matrix": matrix(name) }));
     }
 
     /// Takes in why the action is not known.
@@ -315,7 +327,7 @@ impl Renderer for Names {
         template.render(&self.scope).map_err(|error| {
             let undefined = error.undefined.clone().unwrap_or_default();
             let undefined = undefined.as_str();
-            if let Some(why) = self.nothing.as_ref().filter(|_| fact_of(undefined) == Some(Fact::Jobs)) {
+            if let Some(why) = self.nothing.as_ref().filter(|_| is_of_jobs(undefined)) {
                 return Unmade::Nothing(why.clone());
             }
             let error = match &self.no_changes {
@@ -361,7 +373,7 @@ mod tests {
         assert_eq!(fact_of("changes.count"), Some(Fact::Changes));
         assert_eq!(fact_of("event.started_at"), Some(Fact::Jobs));
         assert_eq!(fact_of("event"), Some(Fact::Jobs));
-        assert_eq!(fact_of("job.matrix"), Some(Fact::Jobs));
+        assert_eq!(fact_of("job.matrix"), Some(Fact::JobName));
         assert_eq!(fact_of("event.id"), None);
         assert_eq!(fact_of("pipeline.job_name"), None);
         assert!(is_action("event.action") && !is_action("event.id"));

@@ -9,10 +9,12 @@ variables! {
         name: String = "EVENT_NAME", default "deployment";
         /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, or a synonym. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`, elsewhere from the pipeline's jobs, as GitLab's API shows them (`NOTIFY_JOB` names the one that counts).
         action: String = "EVENT_ACTION", default "auto";
-        /// One id for everything that this pipeline reports about this environment. It must not contain a job's id: a retried job would report something new.
-        id: Option<String> = "EVENT_ID", derived "<CI_PROJECT_PATH_SLUG>-<CI_PIPELINE_ID>, and -<environment slug> when there is an environment";
+        /// What is deployed, where a pipeline deploys more than one thing: a service of a monorepo, or of a matrix, as in `{{ job.matrix[0] }}`.
+        service: Option<String> = "EVENT_SERVICE", optional;
+        /// One id for everything that this pipeline reports about this deployment. It must not contain a job's id: a retried job would report something new.
+        id: Option<String> = "EVENT_ID", derived "<CI_PROJECT_PATH_SLUG>-<CI_PIPELINE_ID>, -<slug> of the environment, and --<slug> of the deploy job with --deploy-job, else of EVENT_SERVICE";
         /// A title for people.
-        title: Option<String> = "EVENT_TITLE", derived "<project path> #<pipeline id> (<environment>)";
+        title: Option<String> = "EVENT_TITLE", derived "<project path>/<service> <version, or #pipeline id> (<environment>)";
         /// The repository, as group/project.
         repo: Option<String> = "EVENT_REPO", derived "CI_PROJECT_PATH";
         /// The branch.

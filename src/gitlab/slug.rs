@@ -38,6 +38,20 @@ pub fn environment(name: &str) -> String {
     slug + &suffix(name)
 }
 
+/// The short name of a job or a service within a pipeline: made as an environment's, except that a final dash, which
+/// GitLab takes off without a trace, counts as lost too. So two of them that differ never become the same.
+pub fn part(name: &str) -> String {
+    let slug = environment(name);
+    if slug.len() < name.len() && name.strip_suffix('-') == Some(&slug) {
+        return format!(
+            "{}-{}",
+            &slug[..slug.len().min(ENVIRONMENT_KEPT)].trim_end_matches('-'),
+            suffix(name)
+        );
+    }
+    slug
+}
+
 /// The last six digits, to the base 36, of the name's SHA-256 taken as one number.
 fn suffix(name: &str) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
@@ -90,6 +104,37 @@ mod tests {
         ] {
             assert_eq!(environment(name), slug, "{name}");
         }
+    }
+
+    #[test]
+    fn jobs_and_services_that_differ_have_slugs_that_differ() {
+        let names = [
+            "deploy",
+            "deploy-",
+            "Deploy",
+            "deploy: [shop]",
+            "deploy: [shop, eu]",
+            "deploy [shop]",
+            "deploy 1/3",
+            "deploy--",
+            "-deploy",
+            "d-e-p-l-o-y-s-h-o-p-1-a-",
+            "d-e-p-l-o-y-s-h-o-p-1-a",
+            "1",
+            "🚀",
+            "größe",
+            "",
+        ];
+        let slugs: Vec<String> = names.iter().map(|name| part(name)).collect();
+        let mut distinct = slugs.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), names.len(), "{slugs:?}");
+        for slug in &slugs {
+            assert!(slug.len() <= ENVIRONMENT_LENGTH && !slug.contains("--"), "{slug}");
+            assert!(slug.starts_with(|first: char| first.is_ascii_lowercase()), "{slug}");
+        }
+        assert_eq!(part("deploy"), "deploy", "what is its own slug stays");
     }
 
     #[test]

@@ -512,7 +512,7 @@ mod tests {
             ),
             json!({
                 "identifier": "acme-shop-8812-production",
-                "title": "acme/shop #8812 (production)",
+                "title": "acme/shop 1.4.2 (production)",
                 "properties": {
                     "status": "SUCCESS",
                     "action": "success",
