@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use crate::{
     delivery::plan::Plan,
-    event::Event,
-    problem::Unmade,
-    text::nearest,
+    event::{Action, Event},
+    problem::{Problem, Unmade},
+    text::{nearest, truncate},
     time,
     variables::{Kind, Values, Variable},
 };
@@ -73,6 +73,12 @@ pub struct Operation {
     pub is_drastic: bool,
     /// What it tells of what happened.
     pub action: ActionUse,
+    /// In which words.
+    pub words: Words,
+    /// Whether `EVENT_PROPERTIES` go along.
+    pub properties: Room,
+    /// Where it is about an entity of the service's: the variable that names it; unset, the event's id does.
+    pub entity: Option<&'static str>,
 }
 
 /// What comes of doing something a second time, and so what is done where nobody knows whether it was done. Facts: the
@@ -112,6 +118,26 @@ pub enum ActionUse {
     UnlessSet(&'static str),
 }
 
+/// In which words an operation can tell what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Words {
+    /// In the event's, for each of which it has a translation or a reason to tell nothing.
+    Events,
+    /// In these of the service's own too.
+    AndOwn(&'static [&'static str]),
+    /// In any.
+    Any,
+}
+
+/// Whether what an operation sends has room for `EVENT_PROPERTIES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// It has none.
+    None,
+    /// It has, unless this variable is set, which says what is sent.
+    UnlessSet(&'static str),
+}
+
 /// A job to extend.
 #[derive(Debug)]
 pub struct HiddenJob {
@@ -144,6 +170,9 @@ impl Operation {
             repetition: Repetition::Harmless,
             is_drastic: false,
             action: ActionUse::None,
+            words: Words::Events,
+            properties: Room::None,
+            entity: None,
         }
     }
 
@@ -177,6 +206,38 @@ impl Operation {
     pub const fn reports_action_unless_set(mut self, variable: &'static str) -> Self {
         self.action = ActionUse::UnlessSet(variable);
         self
+    }
+
+    /// Says that it tells what happened in these words.
+    pub const fn in_words(mut self, words: Words) -> Self {
+        self.words = words;
+        self
+    }
+
+    /// Says that `EVENT_PROPERTIES` go along, unless `variable` is set, which says what is sent.
+    pub const fn carries_properties_unless_set(mut self, variable: &'static str) -> Self {
+        self.properties = Room::UnlessSet(variable);
+        self
+    }
+
+    /// Says that it is about an entity, which `variable` names, and the event's id where it is unset.
+    pub const fn of_entity(mut self, variable: &'static str) -> Self {
+        self.entity = Some(variable);
+        self
+    }
+
+    /// Whether the event makes a difference to it: it tells what happened, or is about the event's entity.
+    pub fn is_of_event(&self) -> bool {
+        self.action != ActionUse::None || self.entity.is_some()
+    }
+
+    /// Whether it can tell an action of the user's own, by its `word`.
+    pub fn takes_word(&self, word: &str) -> bool {
+        match self.words {
+            Words::Events => false,
+            Words::AndOwn(own) => own.contains(&word.to_lowercase().as_str()),
+            Words::Any => true,
+        }
     }
 
     /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
@@ -214,6 +275,11 @@ impl Context<'_> {
     pub fn is_in_doubt(&self) -> bool {
         self.in_doubt_since.is_some()
     }
+}
+
+/// Whether a status that a service holds tells what became of a deployment after its run, which may have told no end.
+pub fn is_after_run(status: &str) -> bool {
+    Action::from_word(status).is_aftermath()
 }
 
 /// Whether a late event has been overtaken by what a service holds by now: one that does not end a deployment by any
@@ -327,6 +393,27 @@ impl Target {
             format!("{}:{}", self.destination.name, self.operation.name)
         }
     }
+}
+
+/// The problem of a `word` of the user's own that only some operations tell, and `target` does not.
+pub fn no_word_for(target: &Target, word: &str) -> Problem {
+    let all = ALL.iter().flat_map(|destination| destination.targets());
+    let any = all.filter(|target| target.operation.words == Words::Any);
+    let any: Vec<String> = any.map(|target| target.label()).collect();
+    let own = match target.operation.words {
+        Words::AndOwn(own) => format!(", or one of its own ({})", own.join(", ")),
+        _ => String::new(),
+    };
+    Problem::new(
+        "EVENT_ACTION",
+        format!(
+            "is `{}`, which only {} can tell; for {} it has to be one of {}{own}",
+            truncate(word, 60),
+            any.join(" and "),
+            target.label(),
+            Action::WORDS.join(", ")
+        ),
+    )
 }
 
 /// The destination of that name.

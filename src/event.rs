@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub mod action;
-mod auto;
+pub mod auto;
 mod job;
 pub mod resolve;
 pub mod scope;
@@ -29,6 +29,8 @@ pub enum ActionSource {
     JobStatus,
     /// The pipeline's jobs, as this says.
     Jobs(String),
+    /// What `EVENT_ACTION` names for the case that GitLab's jobs can't be asked: that, and why.
+    Fallback(String),
     /// It was not found out.
     Unknown,
 }
@@ -36,6 +38,9 @@ pub enum ActionSource {
 impl ActionSource {
     /// Reads what [`fmt::Display`] wrote.
     fn from_text(text: &str) -> Self {
+        if let Some(why) = text.strip_prefix(BY_FALLBACK) {
+            return Self::Fallback(why.to_owned());
+        }
         let known = [Self::Variable, Self::JobStatus, Self::Unknown];
         known
             .into_iter()
@@ -47,12 +52,16 @@ impl ActionSource {
 /// How a source begins that is GitLab's jobs.
 const FROM_JOBS: &str = "from GitLab's jobs: ";
 
+/// How a source begins that is what stands in for them.
+const BY_FALLBACK: &str = "by EVENT_ACTION's auto:";
+
 impl fmt::Display for ActionSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable => formatter.write_str("from EVENT_ACTION"),
             Self::JobStatus => formatter.write_str("from CI_JOB_STATUS"),
             Self::Jobs(why) => write!(formatter, "{FROM_JOBS}{why}"),
+            Self::Fallback(why) => write!(formatter, "{BY_FALLBACK}{why}"),
             Self::Unknown => formatter.write_str("unknown"),
         }
     }
@@ -147,6 +156,22 @@ impl Default for DeployJob {
     }
 }
 
+impl DeployJob {
+    /// What it is in the event's JSON form, by the names of the fields there.
+    pub fn fields(&self) -> [(&'static str, Value); 8] {
+        [
+            ("started_at", json!(self.started_at)),
+            ("finished_at", json!(self.finished_at)),
+            ("duration", json!(self.duration)),
+            ("queued", json!(self.queued)),
+            ("job", json!(self.name)),
+            ("job_url", json!(self.url)),
+            ("started_by", json!(self.started_by)),
+            ("attempt", json!(self.attempt)),
+        ]
+    }
+}
+
 impl Event {
     /// What became of it.
     ///
@@ -206,7 +231,7 @@ impl Event {
 
     /// The event's JSON form, as `schema/event.json` describes it.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut json = json!({
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "action": self.known_action(),
@@ -223,16 +248,12 @@ impl Event {
             "url": self.url,
             "user": self.user,
             "time": self.time,
-            "started_at": self.job.started_at,
-            "finished_at": self.job.finished_at,
-            "duration": self.job.duration,
-            "queued": self.job.queued,
-            "job": self.job.name,
-            "job_url": self.job.url,
-            "started_by": self.job.started_by,
-            "attempt": self.job.attempt,
-            "properties": self.properties,
-        })
+        });
+        for (field, value) in self.job.fields() {
+            json[field] = value;
+        }
+        json["properties"] = Value::Object(self.properties.clone());
+        json
     }
 
     /// The event of which `json` is the form that [`Event::to_json`] gave: for a replay, with its original times.
@@ -335,6 +356,7 @@ mod tests {
             ActionSource::Variable,
             ActionSource::JobStatus,
             ActionSource::Jobs("job `deploy` succeeded".to_owned()),
+            ActionSource::Fallback("success, since GitLab did not tell".to_owned()),
             ActionSource::Unknown,
         ] {
             assert_eq!(ActionSource::from_text(&source.to_string()), source);

@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join_all, join3};
 use serde_json::Value;
 
 use crate::{
@@ -56,6 +56,7 @@ pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs,
     // What was deployed is asked for by the environment's name, which may itself be made from what the jobs tell.
     let is_known = needs.changes && !resolver.environment_needs_jobs();
     let environment = is_known.then(|| resolver.environment());
+    let own_environment = resolver.own_environment();
     let of_jobs = async {
         let wants_attempts = needs.attempts && asker.gitlab.is_ok();
         if !needs.outcome && !wants_attempts {
@@ -75,7 +76,16 @@ pub async fn fetch(asker: &Asker<'_>, resolver: &mut Resolver<'_>, needs: Needs,
             None => None,
         }
     };
-    let ((jobs, attempts), mut changes) = join(of_jobs, of_changes).await;
+    let of_deployer = async {
+        if !needs.deployer {
+            return None;
+        }
+        Some(asker.deployer(own_environment).await)
+    };
+    let ((jobs, attempts), mut changes, deployer) = join3(of_jobs, of_changes, of_deployer).await;
+    if let Some(deployer) = deployer {
+        resolver.set_deployer(deployer);
+    }
     if let Some(Ok(jobs)) = &jobs {
         resolver.set_job_names(jobs.iter().map(|job| job.name.as_str()));
     }
@@ -237,6 +247,18 @@ impl Asker<'_> {
             None => Rc::default(),
         };
         Ok(changes::described(ours, before, &merge_requests, now))
+    }
+
+    /// The only job of this pipeline that deployed to `environment`, as GitLab names it.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub async fn deployer(&self, environment: Option<&str>) -> Result<String, String> {
+        let gitlab = self.gitlab()?;
+        let environment = environment.ok_or("CI_ENVIRONMENT_NAME is not set")?;
+        let deployments = self.ask(gitlab.deployments(environment)).await?;
+        let deployments = deployments.as_array().map(Vec::as_slice).unwrap_or_default();
+        changes::deployer(deployments, gitlab.pipeline_id())
     }
 
     fn gitlab(&self) -> Result<&GitLab, String> {

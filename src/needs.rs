@@ -10,6 +10,7 @@ use crate::{
 
 /// What has to be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Needs {
     /// What became of the pipeline's jobs.
     pub outcome: bool,
@@ -17,6 +18,8 @@ pub struct Needs {
     pub changes: bool,
     /// What earlier attempts of this job have delivered.
     pub attempts: bool,
+    /// Which job has deployed what this one stops.
+    pub deployer: bool,
 }
 
 /// What one target of a run brings.
@@ -60,6 +63,7 @@ pub fn needs<'a>(
             || (!known.job_name && names_fact(Fact::JobName)),
         changes: names_fact(Fact::Changes),
         attempts: parts.iter().any(|part| part.target.operation.counts()),
+        deployer: !known.deployer && parts.iter().any(|part| part.target.operation.is_of_event()),
     }
 }
 
@@ -114,10 +118,21 @@ mod tests {
         assert!(of("aviator:release", &[], &["event.action"]).outcome);
         assert!(of("aviator:release", &[], &["event.started_at"]).outcome);
         assert!(of("aviator:release", &[], &["changes.count"]).changes);
-        assert_eq!(
-            of("port:delete", &[], &["event.id", "env.CI_COMMIT_TAG"]),
-            Needs::default()
-        );
+        let none = of("port:delete", &[], &["event.id", "env.CI_COMMIT_TAG"]);
+        assert!(!none.outcome && !none.changes);
+    }
+
+    #[test]
+    fn what_a_stop_job_stops_matters_to_what_is_told_of_it() {
+        for (name, is_needed) in [
+            ("rely", true),
+            ("cto", true),
+            ("rely:get", true),
+            ("direktiv:sync", false),
+            ("port:search", false),
+        ] {
+            assert_eq!(of(name, &[], &[]).deployer, is_needed, "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     delivery::plan::Plan,
     destinations::{Context, Target},
     environment::Environment,
-    event::Event,
+    event::{Action, Event},
     facts::{self, Asker, Facts},
     gitlab::outcome::Outcome,
     needs::Needs,
@@ -56,6 +56,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     let (found, needed) = find(setup, &mut resolver, &targets);
     // Whatever happened by now: what the run will report is still to come.
     resolver.leave_action_open();
+    let fallback = resolver.fallback();
     let gitlab = setup.gitlab_api();
     let courier = clients.to_gitlab(console, runner.limits);
     let asker = Asker {
@@ -66,9 +67,12 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
         outcome: true,
         changes: true,
         attempts: false,
+        ..needed
     };
     let facts = facts::fetch(&asker, &mut resolver, everything, None).await;
-    let mut classes: Vec<Class> = report_gitlab(setup, &facts, needed.outcome).into_iter().collect();
+    let mut classes: Vec<Class> = report_gitlab(setup, &facts, needed.outcome, fallback.as_ref())
+        .into_iter()
+        .collect();
     let (event, scope) = resolver.finish();
     if let Err(Unmade::Wrong(of_event)) = &event {
         problems.extend(of_event.clone());
@@ -139,10 +143,15 @@ fn report(setup: &Setup, ended: &Ended) {
 }
 
 /// What GitLab's API shows of the jobs and of the deployments. Only what a run would need is a failure.
-fn report_gitlab(setup: &Setup<'_>, facts: &Facts, needs_jobs: bool) -> Option<Class> {
+/// `fallback` is what would be told where the jobs can't be asked.
+fn report_gitlab(setup: &Setup<'_>, facts: &Facts, needs_jobs: bool, fallback: Option<&Action>) -> Option<Class> {
     let console = &setup.console;
     let mut class = None;
     match &facts.outcome {
+        Some(Outcome::Unasked(why)) if needs_jobs && let Some(fallback) = fallback => console.info(&format!(
+            "  {:<18} not readable, so EVENT_ACTION's auto:{fallback} would be told: {why}",
+            "GitLab jobs"
+        )),
         Some(Outcome::Unasked(why) | Outcome::Unknown(why)) if needs_jobs => {
             class = Some(Class::Misconfigured);
             console.line(&format!(

@@ -22,7 +22,7 @@ use crate::{
     delivery::plan::Plan,
     destinations::Target,
     environment::Environment,
-    event::resolve::names_of,
+    event::{auto::Given, scope::names_of},
     facts::Asker,
     files,
     problem::{Problem, Unmade},
@@ -347,10 +347,14 @@ fn kept(setup: &Setup, paths: &[PathBuf]) -> (Vec<Kept>, Vec<Problem>) {
         Ok(found) => (found.map(|found| found.value), None),
         Err(problem) => (None, Some(problem)),
     };
-    let action = action.filter(|word| !word.eq_ignore_ascii_case("auto"));
+    let (action, of_word) = match Given::read(action.as_deref()) {
+        Ok(Given::Word(word)) => (Some(word), None),
+        Ok(Given::Auto(_)) => (None, None),
+        Err(problem) => (None, Some(problem)),
+    };
     let mut allowance = Allowance::default();
     let (files, mut problems) = undelivered_files(paths);
-    problems.extend(of_action);
+    problems.extend(of_action.into_iter().chain(of_word));
     for path in files {
         match read_undelivered(&path, &mut allowance) {
             Ok(mut undelivered) => {

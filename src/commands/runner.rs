@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     delivery::{client, courier::Limits, plan::Plan, result::DeliveryResult},
-    destinations::{Context, Target},
+    destinations::{ActionUse, Context, Target, no_word_for},
     environment::Environment,
-    event::{Action, Event},
+    event::{Action, ActionSource, Event},
     problem::{Problem, Unmade},
     receipts::folder::OutputFolder,
     redaction::Redactor,
@@ -24,7 +24,6 @@ use crate::{
         console::Console,
     },
     settings::{OnError, Verbosity},
-    text::is_typo,
     variables::{List, Values, unknown_word},
 };
 
@@ -180,6 +179,18 @@ pub fn plan(
             )));
         }
     }
+    // What a job's own end says counts for everything that would tell of it, in whatever words.
+    if let (Err(why @ Unmade::Nothing(_)), ActionSource::JobStatus) = (&event.action, &event.action_source)
+        && target.operation.action != ActionUse::None
+    {
+        return Err(why.clone());
+    }
+    if let Ok(Action::Other(word)) = &event.action
+        && target.operation.needs_action(|name| values.is_given(name))
+        && !target.operation.takes_word(word)
+    {
+        return Err(no_word_for(target, word).into());
+    }
     let plan = (target.destination.plan)(&Context {
         operation: target.operation.name,
         event,
@@ -200,16 +211,6 @@ pub fn plan(
         Some(doubt) => doubt::resolve(plan, target, doubt, setup.policy.on_doubt),
         None => plan,
     })
-}
-
-/// A word for a deployment's action that nobody knows, but that looks like one that everybody does. It is sent: CTO.ai
-/// takes any.
-pub fn misspelled(event: &Event) -> Option<String> {
-    let Ok(Action::Other(word)) = &event.action else {
-        return None;
-    };
-    let near = Action::WORDS.iter().find(|near| is_typo(word, near))?;
-    Some(format!("  EVENT_ACTION is `{word}`; did you mean `{near}`?"))
 }
 
 /// The actions of `NOTIFY_ONLY`. A word that is none but looks like one would silence everything without a sound.

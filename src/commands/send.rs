@@ -10,9 +10,13 @@ use super::{
 };
 use crate::{
     delivery::{curl, plan::Plan},
-    destinations::Target,
+    destinations::{ActionUse, Room, Target},
     environment::Environment,
-    event::{Event, resolve::Resolver},
+    event::{
+        Event,
+        resolve::Resolver,
+        scope::{Names, fields_of},
+    },
     facts::{self, Asker, Facts},
     needs::{Needs, Part, needs},
     problem::Unmade,
@@ -81,9 +85,6 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
     };
     let summary = event.map_or("no event".to_owned(), Event::summary);
     console.info(&format!("{PROGRAM}: {summary}"));
-    if let Some(hint) = event.and_then(runner::misspelled) {
-        console.line(&hint);
-    }
     runner::complain(console, &problems);
     // What is wrong with the event or the folder keeps every target from being sent to; if all are optional, so is that.
     let is_all_optional = !targets.is_empty() && targets.iter().all(|target| target.is_optional) && !names_are_wrong;
@@ -112,7 +113,46 @@ struct Prepared {
     facts: Facts,
     /// What was tried before, as far as it is known.
     attempts: Vec<Attempt>,
-    targets: Vec<(Target, Values)>,
+    /// Why the event's id is not that of the entity that is there, if so.
+    no_entity: Option<String>,
+    targets: Vec<Ready>,
+}
+
+/// A target, and what was read for it.
+struct Ready {
+    target: Target,
+    values: Values,
+    /// Whether it is about the entity that the event's id names.
+    takes_id: bool,
+    /// Why `EVENT_PROPERTIES` would not go along, if so.
+    leaves_out: Option<String>,
+}
+
+impl Ready {
+    fn new(target: Target, found: &Unrendered, names: &Names) -> Self {
+        let operation = target.operation;
+        let is_made_of = |variable: &str, field: &str| {
+            let mut names = found.names_of(variable);
+            names.any(|name| fields_of(name).contains(&field))
+        };
+        let takes_id = operation
+            .entity
+            .is_some_and(|variable| !found.is_given(variable) || is_made_of(variable, "id"));
+        let leaves_out = match operation.properties {
+            _ if operation.action == ActionUse::None => None,
+            Room::None => Some(format!("{} has no room for them", target.destination.title)),
+            Room::UnlessSet(variable) => {
+                let is_without = found.is_given(variable) && !is_made_of(variable, "properties");
+                is_without.then(|| format!("{variable} says what is sent"))
+            }
+        };
+        Self {
+            target,
+            values: found.render(names),
+            takes_id,
+            leaves_out,
+        }
+    }
 }
 
 /// Finds out what the targets need, asks for it, and makes the event and everybody's values: each once. A dry run asks
@@ -134,15 +174,16 @@ async fn prepare(runner: &Runner<'_>, mut resolver: Resolver<'_>, targets: &[Tar
             let folder = setup.receipts_folder();
             let asking = facts::fetch(&asker, &mut resolver, needs, folder.as_deref());
             // Who is to end asks no more, and keeps what it knows.
-            runner.stop.unless_asked(asking).await.unwrap_or_default()
+            Box::pin(runner.stop.unless_asked(asking)).await.unwrap_or_default()
         }
         None => Facts::default(),
     };
     tell_changes(setup, &facts);
+    let no_entity = resolver.no_deployer();
     let (event, names) = resolver.finish();
     let targets = found
-        .into_iter()
-        .map(|(target, found)| (target, found.render(&names)))
+        .iter()
+        .map(|(target, found)| Ready::new(*target, found, &names))
         .collect();
     let before = runner
         .folder
@@ -156,6 +197,7 @@ async fn prepare(runner: &Runner<'_>, mut resolver: Resolver<'_>, targets: &[Tar
         event,
         facts,
         attempts,
+        no_entity,
         targets,
     }
 }
@@ -203,10 +245,10 @@ impl Prepared {
             // What is wrong with the event is told once, and not again for every target.
             Err(Unmade::Wrong(_)) => return Vec::new(),
             Err(why @ Unmade::Nothing(_)) => {
-                let skip = |(target, values): &(Target, Values)| Delivery {
-                    target: *target,
+                let skip = |ready: &Ready| Delivery {
+                    target: ready.target,
                     event: None,
-                    values: values.clone(),
+                    values: ready.values.clone(),
                     plan: Err(why.clone()),
                     in_doubt: false,
                     heading: None,
@@ -217,14 +259,14 @@ impl Prepared {
         let deliveries: Vec<Delivery> = self
             .targets
             .iter()
-            .map(|(target, values)| {
-                let known = self.known(setup, target, event);
+            .map(|ready| {
+                let known = self.known(setup, &ready.target, event);
                 Delivery {
-                    target: *target,
+                    target: ready.target,
                     event: Some(event),
-                    values: values.clone(),
+                    values: ready.values.clone(),
                     in_doubt: matches!(known, Decision::Doubt(_)),
-                    plan: self.plan(setup, target, event, values, known),
+                    plan: self.plan(setup, ready, event, known),
                     heading: None,
                 }
             })
@@ -250,14 +292,11 @@ impl Prepared {
         once::decide(self.attempts(target), target, event, setup.policy.on_error, redactor)
     }
 
-    fn plan(
-        &self,
-        setup: &Setup,
-        target: &Target,
-        event: &Event,
-        values: &Values,
-        known: Decision,
-    ) -> Result<Plan, Unmade> {
+    fn plan(&self, setup: &Setup, ready: &Ready, event: &Event, known: Decision) -> Result<Plan, Unmade> {
+        let target = &ready.target;
+        if let Some(why) = self.no_entity.as_ref().filter(|_| ready.takes_id) {
+            return Ok(Plan::skip(why));
+        }
         let doubt = match known {
             Decision::Skip(why) => return Ok(Plan::skip(why)),
             Decision::Doubt(once::Doubt { why, since }) => Some(Doubt {
@@ -268,10 +307,14 @@ impl Prepared {
             Decision::Send => None,
         };
         let completed = once::completed(self.attempts(target), target, event, setup.console.redactor());
-        let rest = values.clone().without(&completed);
+        let rest = ready.values.clone().without(&completed);
         let mut plan = runner::plan(setup, target, event, &rest, false, doubt.as_ref())?;
         if plan.skip.is_none() || plan.in_doubt {
             plan.completed = completed;
+        }
+        let left_out = ready.leaves_out.as_ref().filter(|_| !event.properties.is_empty());
+        if let Some(why) = left_out.filter(|_| plan.skip.is_none()) {
+            plan.notes.push(format!("EVENT_PROPERTIES do not go along: {why}"));
         }
         Ok(plan)
     }

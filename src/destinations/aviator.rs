@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, Words};
 use crate::{
     choice,
     delivery::{
@@ -99,7 +99,8 @@ pub const DESTINATION: Destination = Destination {
             "status",
             "reports the status of a deployment, which is created if there is none; triggers nothing",
         )
-        .reports_action_unless_set("AVIATOR_STATUS"),
+        .reports_action_unless_set("AVIATOR_STATUS")
+        .in_words(Words::AndOwn(Status::WORDS)),
         // No read of releases is documented, but a candidate is cut once: that it exists is the answer.
         Operation::new("release", "cuts a release candidate").repeated(Repetition::Asked),
         Operation::new(
@@ -177,7 +178,9 @@ fn status(settings: &Settings, event: &Event, is_replay: bool) -> Result<Plan, U
     }
     let Some(status) = status_of(settings, event)? else {
         let action = event.action()?;
-        return Ok(Plan::skip(format!("Aviator has no status for the action `{action}`")));
+        return Ok(Plan::skip(format!(
+            "Aviator has no status for `{action}`: its eight words end with the deployment's own end"
+        )));
     };
     let body = body(status.word());
     let report = Rc::new(Report {
@@ -258,7 +261,7 @@ fn status_of(settings: &Settings, event: &Event) -> Result<Option<Status>, Unmad
         Action::Failure => Some(Status::Failure),
         Action::Canceled => Some(Status::Canceled),
         Action::Blocked => Some(Status::Pending),
-        Action::Other(_) | Action::Open => None,
+        Action::Stopped | Action::RolledBack | Action::Other(_) | Action::Open => None,
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, Words};
 use crate::{
     delivery::{
         plan::{Plan, Repeat, Step, Verdict},
@@ -45,7 +45,8 @@ pub const DESTINATION: Destination = Destination {
     operations: &[
         Operation::new("event", "sends the event; every call counts as one more")
             .repeated(Repetition::Unasked)
-            .reports_action(),
+            .reports_action()
+            .in_words(Words::Any),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["CTOAI_EVENTS_API_TOKEN"],
@@ -78,7 +79,7 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
 fn plan(context: &Context) -> Result<Plan, Unmade> {
     let settings: Settings = context.values.read()?;
     let event = context.event;
-    // Any name and any action: CTO.ai stores events of unknown types too (docs/vendors/cto.md 3).
+    // Any name and any action (`Words::Any`): CTO.ai stores events of unknown types too (docs/vendors/cto.md 3).
     let action = event.action()?;
     let body = json!({
         "team_id": settings.team_id,

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, Words};
 use crate::{
     choice,
     delivery::plan::Plan,
@@ -95,13 +95,16 @@ pub const DESTINATION: Destination = Destination {
         )
         .repeated(Repetition::Unasked)
         .drastic()
-        .reports_action_unless_set("DIREKTIV_INPUT"),
+        .reports_action_unless_set("DIREKTIV_INPUT")
+        .carries_properties_unless_set("DIREKTIV_INPUT"),
         Operation::new(
             "broadcast",
             "sends the event to the namespace's listeners, as a CloudEvent",
         )
         .repeated(Repetition::Deduplicated)
-        .reports_action(),
+        .reports_action()
+        .in_words(Words::Any)
+        .carries_properties_unless_set("DIREKTIV_INPUT"),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["DIREKTIV_URL"],

@@ -20,6 +20,7 @@ use crate::{
 
 mod blueprint;
 mod check;
+mod deployment;
 mod entities;
 mod include;
 mod runs;
@@ -119,21 +120,29 @@ pub const DESTINATION: Destination = Destination {
             "upsert",
             "creates the entity, or changes what is given of the one there is",
         )
-        .reports_action_unless_set("PORT_PROPERTIES"),
+        .reports_action_unless_set("PORT_PROPERTIES")
+        .carries_properties_unless_set("PORT_PROPERTIES")
+        .of_entity("PORT_ENTITY_ID"),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
-            .reports_action_unless_set("PORT_PROPERTIES"),
+            .reports_action_unless_set("PORT_PROPERTIES")
+            .carries_properties_unless_set("PORT_PROPERTIES")
+            .of_entity("PORT_ENTITY_ID"),
         Operation::new(
             "replace",
             "replaces the entity: what is not given is gone; one that is missing is an error",
         )
-        .reports_action_unless_set("PORT_PROPERTIES"),
+        .reports_action_unless_set("PORT_PROPERTIES")
+        .carries_properties_unless_set("PORT_PROPERTIES")
+        .of_entity("PORT_ENTITY_ID"),
         Operation::new(
             "patch",
             "changes what is given of the entity; one that is missing is an error",
         )
-        .reports_action_unless_set("PORT_PROPERTIES"),
-        Operation::reading("get", "reads the entity"),
+        .reports_action_unless_set("PORT_PROPERTIES")
+        .carries_properties_unless_set("PORT_PROPERTIES")
+        .of_entity("PORT_ENTITY_ID"),
+        Operation::reading("get", "reads the entity").of_entity("PORT_ENTITY_ID"),
         Operation::reading("search", "reads the entities that fit PORT_QUERY"),
         Operation::new("delete", "deletes the entity; one that is missing is none to delete").drastic(),
         Operation::new("run-create", "runs a self-service action")

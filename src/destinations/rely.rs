@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition, blueprint::Sent, is_overtaken};
+use super::{Context, Destination, HiddenJob, Operation, Repetition, blueprint::Sent, is_after_run, is_overtaken};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -54,18 +54,26 @@ pub const DESTINATION: Destination = Destination {
             "upsert",
             "creates the entity, or changes the given properties and relations of the one there is",
         )
-        .reports_action_unless_set("RELY_PROPERTIES"),
+        .reports_action_unless_set("RELY_PROPERTIES")
+        .carries_properties_unless_set("RELY_PROPERTIES")
+        .of_entity("RELY_ENTITY_ID"),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
-            .reports_action_unless_set("RELY_PROPERTIES"),
+            .reports_action_unless_set("RELY_PROPERTIES")
+            .carries_properties_unless_set("RELY_PROPERTIES")
+            .of_entity("RELY_ENTITY_ID"),
         Operation::new("replace", "replaces the entity: what is not given is gone")
-            .reports_action_unless_set("RELY_PROPERTIES"),
+            .reports_action_unless_set("RELY_PROPERTIES")
+            .carries_properties_unless_set("RELY_PROPERTIES")
+            .of_entity("RELY_ENTITY_ID"),
         Operation::new(
             "patch",
             "changes the given properties and relations; an entity that is missing is an error",
         )
-        .reports_action_unless_set("RELY_PROPERTIES"),
-        Operation::reading("get", "reads the entity"),
+        .reports_action_unless_set("RELY_PROPERTIES")
+        .carries_properties_unless_set("RELY_PROPERTIES")
+        .of_entity("RELY_ENTITY_ID"),
+        Operation::reading("get", "reads the entity").of_entity("RELY_ENTITY_ID"),
     ],
     variables: &[Settings::VARIABLES],
     credentials: &["RELY_API_TOKEN"],
@@ -319,10 +327,9 @@ fn unless_overtaken(api: &Rc<Api>, write: Step, event: &Event) -> Step {
             Ok(entity) => entity,
             Err(unexpected) => return unexpected.into(),
         };
-        let closed_at = entity
-            .get("properties")
-            .and_then(|properties| properties.get("closedAt"));
-        let is_finished = closed_at.is_some_and(|time| !time.is_null());
+        let held = |field: &str| entity.get("properties").and_then(|properties| properties.get(field));
+        let is_finished = held("closedAt").is_some_and(|time| !time.is_null())
+            || held("status").and_then(Value::as_str).is_some_and(is_after_run);
         let updated_at = entity.get("updatedAt").and_then(Value::as_str);
         if is_overtaken(&event, is_finished, updated_at) {
             Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
@@ -345,7 +352,7 @@ fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Unmade>
     };
     let properties = match &settings.properties {
         Some(Object(properties)) => Value::Object(properties.clone()),
-        None => stock_properties(event, event.action()?),
+        None => stock_properties(event)?,
     };
     let mut entity = json!({
         "id": id,
@@ -361,27 +368,36 @@ fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Unmade>
 }
 
 /// The fields of Rely's stock `deployment` blueprint (docs/vendors/rely.md 4), each only when this event knows it: the
-/// start sends `createdAt`, the end `closedAt`, and neither overwrites the other.
-fn stock_properties(event: &Event, action: &Action) -> Value {
+/// start sends `createdAt`, the end `closedAt`, and neither overwrites the other. What becomes of a deployment after its run
+/// changes its status alone. The blueprint has no field for a service or an environment: the title names them.
+fn stock_properties(event: &Event) -> Result<Value, Unmade> {
+    let action = event.action()?;
     let status = match action {
         Action::Started | Action::Progressing => "IN_PROGRESS".to_owned(),
         Action::Success => "SUCCESS".to_owned(),
         Action::Failure => "FAILED".to_owned(),
         Action::Canceled => "CANCELED".to_owned(),
         Action::Blocked => "BLOCKED".to_owned(),
+        Action::Stopped => "STOPPED".to_owned(),
+        Action::RolledBack => "ROLLED_BACK".to_owned(),
         Action::Other(word) => word.to_uppercase(),
         Action::Open => action.word().to_owned(),
     };
-    json!({
+    let mut properties = json!({
         "status": status,
         "link": event.url,
         "sourceCommit": event.commit,
-        "triggeredBy": event.user,
+        "triggeredBy": event.user.as_ref().filter(|_| !action.is_aftermath()),
         "createdAt": (action == &Action::Started).then_some(&event.time),
-        "closedAt": action.is_final().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
-        "duration": event.job.duration.filter(|_| action.is_final()),
-        "successful": action.is_final().then_some(action == &Action::Success),
-    })
+        "closedAt": action.ends_run().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
+        "duration": event.job.duration.filter(|_| action.ends_run()),
+        "successful": action.ends_run().then_some(action == &Action::Success),
+    });
+    // The user's own say more than the defaults.
+    for (name, value) in &event.properties {
+        properties[name] = value.clone();
+    }
+    Ok(properties)
 }
 
 /// Relations as Rely wants them: each an object with `value` (docs/vendors/rely.md 2).

@@ -10,6 +10,10 @@ pub struct ReportedJob<'a> {
     own: Option<&'a str>,
     /// Whether the event tells of the deployment of this one job, and so has an id of its own.
     pub is_deployment: bool,
+    /// Whether this job stops an environment: then it is not the one that deployed.
+    is_stop: bool,
+    /// The job that deployed what this one stops, by GitLab's record; or why that does not tell.
+    deployer: Option<Result<String, String>>,
     /// The one part of a matrix that `NOTIFY_JOB` stands for, once the pipeline's jobs are known.
     only_part: Option<String>,
 }
@@ -27,13 +31,19 @@ impl<'a> ReportedJob<'a> {
             watched,
             own: status(environment).and_then(|_| environment.predefined("CI_JOB_NAME")),
             is_deployment: false,
+            is_stop: environment.predefined("CI_ENVIRONMENT_ACTION") == Some("stop"),
+            deployer: None,
             only_part: None,
         }
     }
 
     /// The name under which its deployment is reported: the same from every job, whatever else is known.
-    pub fn name(&self) -> Option<&'a str> {
+    pub fn name(&self) -> Option<&str> {
         match (self.watched, self.own) {
+            (None, _) if self.is_deployment && self.is_stop => match &self.deployer {
+                Some(Ok(deployer)) => Some(deployer),
+                _ => None,
+            },
             // Several jobs have one name for all of them, and each knows its own.
             (Some(watched), Some(own)) if is_part(own, watched) => Some(own),
             (watched, own) => watched.or(own),
@@ -42,7 +52,7 @@ impl<'a> ReportedJob<'a> {
 
     /// Its name for templates, which want to know what is between the brackets.
     pub fn full_name(&self) -> Option<&str> {
-        self.only_part.as_deref().or_else(|| self.name())
+        self.only_part.as_deref().or_else(|| self.name()).or(self.own)
     }
 
     /// Whether that is known before GitLab is asked: of a name without brackets, only GitLab knows whether the pipeline
@@ -62,9 +72,27 @@ impl<'a> ReportedJob<'a> {
         }
     }
 
+    /// Whether only GitLab's record tells which job it is: this one stops what another one has deployed.
+    pub fn needs_deployer(&self) -> bool {
+        self.is_deployment && self.is_stop && self.watched.is_none()
+    }
+
+    /// Takes in which job deployed what this one stops, or why GitLab's record does not tell.
+    pub fn set_deployer(&mut self, deployer: Result<String, String>) {
+        self.deployer = Some(deployer);
+    }
+
+    /// Why it is not known which job deployed what this one stops.
+    pub fn no_deployer(&self) -> Option<String> {
+        let Some(Err(why)) = &self.deployer else { return None };
+        Some(format!(
+            "which job has deployed what this one stops is not known: {why}; name it in NOTIFY_JOB"
+        ))
+    }
+
     /// That it is not known which job's deployment is reported.
     pub fn problem(&self) -> Option<Problem> {
-        let is_missing = self.is_deployment && self.name().is_none();
+        let is_missing = self.is_deployment && self.name().is_none() && !self.needs_deployer();
         is_missing.then(|| {
             Problem::new(
                 "NOTIFY_JOB",

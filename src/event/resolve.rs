@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::{
-    DeployJob, Event, SCHEMA_VERSION,
-    auto::Found,
+    Action, DeployJob, Event, SCHEMA_VERSION,
+    auto::{Found, Given},
     job::{self, ReportedJob},
     scope::{Fact, Names, fact_of, fields_of},
     variables::EventVariables,
@@ -26,6 +26,7 @@ type Field = Result<Option<Value>, Unmade>;
 
 /// What is known before GitLab is asked for anything.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact by itself")]
 pub struct Known {
     /// The action, or that nothing but `EVENT_ACTION` will tell it.
     pub action: bool,
@@ -33,6 +34,8 @@ pub struct Known {
     pub job: bool,
     /// The deploy job's name.
     pub job_name: bool,
+    /// Which job has deployed what this one stops; or nobody will want to know.
+    pub deployer: bool,
 }
 
 /// The event in the making.
@@ -46,8 +49,8 @@ pub struct Resolver<'a> {
     names: Names,
     outcome: Option<Outcome>,
     is_action_open: bool,
-    /// The word in `EVENT_ACTION`, once it was read: none where it is not set, or `auto`.
-    given: Option<Result<Option<String>, Unmade>>,
+    /// What `EVENT_ACTION` says, once it was read.
+    given: Option<Result<Given, Unmade>>,
     action: Option<Found>,
     fields: BTreeMap<&'static str, Field>,
 }
@@ -100,6 +103,7 @@ impl<'a> Resolver<'a> {
             action: !self.needs_outcome(),
             job: self.job_status.is_some(),
             job_name: self.reported.is_known(),
+            deployer: !self.reported.needs_deployer() || self.sources.is_given("EVENT_ID"),
         }
     }
 
@@ -116,7 +120,7 @@ impl<'a> Resolver<'a> {
     /// Whether only GitLab's jobs can tell the action: it is not set, and this is no `after_script`.
     fn needs_outcome(&mut self) -> bool {
         // A word that can't be read is told as a problem; GitLab is not asked for it.
-        self.job_status.is_none() && (self.names_jobs("action") || self.given_action().is_ok_and(|word| word.is_none()))
+        self.job_status.is_none() && (self.names_jobs("action") || matches!(self.given_action(), Ok(Given::Auto(_))))
     }
 
     /// Whether the environment's name is made from what GitLab's jobs tell, so that it is not known before.
@@ -163,6 +167,17 @@ impl<'a> Resolver<'a> {
         self.tell_job();
     }
 
+    /// Takes in which job deployed what this one stops, or why GitLab's record does not tell.
+    pub fn set_deployer(&mut self, deployer: Result<String, String>) {
+        self.reported.set_deployer(deployer);
+        self.tell_job();
+    }
+
+    /// Why the event's id is not the one that was reported when it was deployed, if so.
+    pub fn no_deployer(&self) -> Option<String> {
+        self.reported.no_deployer()
+    }
+
     /// Takes in what was deployed, or why that can't be had.
     pub fn set_changes(&mut self, changes: &Result<Value, String>) {
         self.names.set_changes(changes);
@@ -181,6 +196,11 @@ impl<'a> Resolver<'a> {
     /// The event's environment.
     pub fn environment(&mut self) -> Option<String> {
         self.text("environment")
+    }
+
+    /// The environment that GitLab knows this job by.
+    pub fn own_environment(&self) -> Option<&'a str> {
+        self.environment.predefined("CI_ENVIRONMENT_NAME")
     }
 
     /// What each of the event's variables has come to, by their names, as far as it can be had.
@@ -210,7 +230,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn event(&mut self) -> Event {
-        let found = self.action.take().unwrap_or_else(|| self.found_out());
+        let found = self.action.take().unwrap_or_else(|| self.found_out(None));
         let properties = match self.fields.get("properties") {
             Some(Ok(Some(Value::Object(members)))) => members.clone(),
             _ => Map::new(),
@@ -265,17 +285,7 @@ impl<'a> Resolver<'a> {
 
     /// Lets templates know of the deploy job.
     fn tell_job(&mut self) {
-        let job = self.job();
-        for (field, value) in [
-            ("started_at", json!(job.started_at)),
-            ("finished_at", json!(job.finished_at)),
-            ("duration", json!(job.duration)),
-            ("queued", json!(job.queued)),
-            ("job", json!(job.name)),
-            ("job_url", json!(job.url)),
-            ("started_by", json!(job.started_by)),
-            ("attempt", json!(job.attempt)),
-        ] {
+        for (field, value) in self.job().fields() {
             self.names.set_field(field, &value);
         }
         // What decided may be one part of many, now this one and now that.
@@ -284,15 +294,23 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The word in `EVENT_ACTION`, if one is set and it is not `auto`.
-    fn given_action(&mut self) -> Result<Option<String>, Unmade> {
-        if self.given.is_none() {
-            let made = self.depend("action", &mut Vec::new());
-            let given = made.and_then(|()| self.sources.render_one("EVENT_ACTION", &self.names));
-            let word = given.map(|given| given.map(|given| given.value));
-            self.given = Some(word.map(|word| word.filter(|word| !word.eq_ignore_ascii_case("auto"))));
+    /// What `EVENT_ACTION` says.
+    fn given_action(&mut self) -> Result<Given, Unmade> {
+        if let Some(given) = &self.given {
+            return given.clone();
         }
-        self.given.clone().unwrap_or(Ok(None))
+        let made = self.depend("action", &mut Vec::new());
+        let given = made.and_then(|()| self.sources.render_one("EVENT_ACTION", &self.names));
+        let given = given.and_then(|given| Ok(Given::read(given.as_ref().map(|given| given.value.as_str()))?));
+        self.given.insert(given).clone()
+    }
+
+    /// What is told where GitLab's jobs can't be asked.
+    pub fn fallback(&mut self) -> Option<Action> {
+        match self.given_action() {
+            Ok(Given::Auto(fallback)) => fallback,
+            _ => None,
+        }
     }
 
     /// Finds out what happened, and lets templates know.
@@ -300,8 +318,8 @@ impl<'a> Resolver<'a> {
         if self.action.is_none() {
             let found = match self.given_action() {
                 Err(why) => Found::unreadable(why),
-                Ok(Some(word)) => Found::given(word),
-                Ok(None) => self.found_out(),
+                Ok(Given::Word(word)) => Found::given(word),
+                Ok(Given::Auto(fallback)) => self.found_out(fallback.as_ref()),
             };
             self.names.set_field("action_source", &found.source.to_string().into());
             match &found.action {
@@ -321,11 +339,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What happened, where nobody has set it: by the job's own status in its `after_script`, else by GitLab's jobs.
-    fn found_out(&self) -> Found {
+    /// What happened, where nobody has set it: by the job's own status in its `after_script`, else by GitLab's jobs, else
+    /// `fallback`.
+    fn found_out(&self, fallback: Option<&Action>) -> Found {
         match self.job_status {
-            Some(status) => Found::by_job_status(status),
-            None => Found::by_jobs(self.outcome.as_ref(), self.is_action_open),
+            Some(status) => Found::by_job_status(status, self.environment.predefined("CI_ENVIRONMENT_ACTION")),
+            None => Found::by_jobs(self.outcome.as_ref(), fallback, self.is_action_open),
         }
     }
 
@@ -475,26 +494,12 @@ fn circle(fields: &[&str]) -> Problem {
     Problem::new(first, format!("would be made from itself: {}", names.join(" from ")))
 }
 
-/// What templates can name in a replay: the event as it was kept, and of this job what is open to them.
-pub fn names_of(event: &Event, environment: &Environment, open: &[String], declared: &[&'static Variable]) -> Names {
-    let mut names = Names::new(environment, open, declared);
-    if let Value::Object(fields) = event.to_json() {
-        for (field, value) in &fields {
-            names.set_field(field, value);
-        }
-    }
-    if let Err(why) = &event.action {
-        names.set_no_action(why);
-    }
-    names
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{event::Action, template::Template, variables::Renderer as _};
+    use crate::{template::Template, variables::Renderer as _};
 
     const GITLAB: &[(&str, &str)] = &[
         ("CI_PROJECT_PATH", "Acme/Shop"),
@@ -593,6 +598,7 @@ mod tests {
 
     #[test]
     fn services_and_deploy_jobs_have_ids_of_their_own() {
+        type Case<'a> = (Option<&'a str>, bool, &'a [(&'a str, &'a str)], &'a str, &'a str);
         const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
         const SHOP: (&str, &str) = ("EVENT_SERVICE", "shop");
         const OF_MATRIX: (&str, &str) = ("EVENT_SERVICE", "{{ job.matrix[0] }}");
@@ -600,7 +606,6 @@ mod tests {
         let [deploy, [_, shop], [_, eu]] = ["deploy", "deploy: [shop, eu]", "deploy: [shop, us]"].map(inside);
         let no_job = "NOTIFY_JOB is not set, and this is no after_script: --deploy-job reports the deployment of one job, \
                       so name it";
-        type Case<'a> = (Option<&'a str>, bool, &'a [(&'a str, &'a str)], &'a str, &'a str);
         let cases: &[Case] = &[
             (None, false, &[], "acme-shop-8812", "Acme/Shop #8812"),
             (None, false, &[SHOP], "acme-shop-8812--shop", "Acme/Shop/shop #8812"),

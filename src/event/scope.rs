@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use serde_json::{Map, Value, json};
 
-use super::variables::EventVariables;
+use super::{Event, variables::EventVariables};
 use crate::{
     credentials,
     environment::{DEFAULT_SUFFIX, Environment},
@@ -339,6 +339,20 @@ impl Renderer for Names {
             Problem::new(variable, format!("has a {error}")).into()
         })
     }
+}
+
+/// What templates can name in a replay: the event as it was kept, and of this job what is open to them.
+pub fn names_of(event: &Event, environment: &Environment, open: &[String], declared: &[&'static Variable]) -> Names {
+    let mut names = Names::new(environment, open, declared);
+    if let Value::Object(fields) = event.to_json() {
+        for (field, value) in &fields {
+            names.set_field(field, value);
+        }
+    }
+    if let Err(why) = &event.action {
+        names.set_no_action(why);
+    }
+    names
 }
 
 /// The values between the brackets of a job's name, as `parallel: matrix` makes them: `deploy: [eu, production]`.

@@ -661,12 +661,85 @@ fn an_optional_destination_never_changes_the_exit_code_whatever_is_wrong() {
             .says("EVENT_TITLE");
     }
     notify(&["chek"]).run().exits(2).says("the command `check`");
-    notify(&["cto"])
+}
+
+#[test]
+fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
+    let sandbox = Sandbox::start();
+    let rejects = |word: &str, meant: &str| {
+        notify(&["cto", "rely", "direktiv:broadcast"])
+            .at(&sandbox)
+            .var("EVENT_ACTION", word)
+            .run()
+            .exits(78)
+            .says(&format!("EVENT_ACTION is `{word}`, did you mean `{meant}`?"));
+        assert!(sandbox.requests().is_empty(), "{word}");
+    };
+    for (word, meant) in [
+        ("sucess", "success"),
+        ("startde", "started"),
+        ("Failur", "failure"),
+        ("stoped", "stopped"),
+        ("rolled_backk", "rolled_back"),
+        ("rolledback", "rolled_back"),
+    ] {
+        rejects(word, meant);
+    }
+    let ran = notify(&[
+        "cto",
+        "direktiv:broadcast",
+        "rely",
+        "port",
+        "port:run-update",
+        "aviator",
+        "direktiv:execute",
+    ])
+    .at(&sandbox)
+    .var("EVENT_ACTION", "promoted")
+    .var("AVIATOR_RELEASE_CANDIDATE", "1-rc1")
+    .var("EVENT_ENVIRONMENT", "production")
+    .var("DIREKTIV_WORKFLOW", "/wf/deploy.yaml")
+    .var("PORT_RUN_ID", "r_1")
+    .run()
+    .exits(78);
+    let mut ran = ran.says_of("cto", "sent").says_of("direktiv:broadcast", "sent");
+    for target in ["rely", "port", "port:run-update", "aviator", "direktiv:execute"] {
+        let why = "misconfigured: EVENT_ACTION is `promoted`, which only cto and direktiv:broadcast can tell";
+        ran = ran.says_of(target, why);
+    }
+    // What says it instead is the user's own business, and so is a word of the service's own.
+    notify(&["rely"])
         .at(&sandbox)
-        .var("EVENT_ACTION", "sucess")
+        .var("EVENT_ACTION", "promoted")
+        .var("RELY_PROPERTIES", r#"{"status": "{{ event.action | upper }}"}"#)
         .run()
-        .exits(0)
-        .says("did you mean `success`?");
+        .exits(0);
+}
+
+#[test]
+fn a_deploy_job_has_to_be_known_before_its_deployment_is_reported() {
+    let sandbox = Sandbox::start();
+    for arguments in [&["--deploy-job", "rely"][..], &["--dry-run", "--deploy-job", "rely"]] {
+        notify(arguments)
+            .at(&sandbox)
+            .var("CI_JOB_NAME", "notify")
+            .var("CI_JOB_STATUS", "running")
+            .run()
+            .exits(78)
+            .says("NOTIFY_JOB is not set, and this is no after_script");
+    }
+    for arguments in [
+        ["--deploy-job", "check"],
+        ["--deploy-job", "explain"],
+        ["--deploy-job", "catalog"],
+    ] {
+        notify(&arguments).run().exits(2);
+    }
+    notify(&["--deplyo-job", "rely"])
+        .run()
+        .exits(2)
+        .says("did you mean `--deploy-job`?");
+    assert!(sandbox.requests().is_empty());
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn the_deployment_before_and_the_merge_requests_since_are_told() {
         r#"{"changes": "{{ changes.merge_requests }}", "n": "{{ changes.count }}"}"#,
     )
     .var("RELY_ENTITY_DESCRIPTION", "{{ event.properties | json }}")
+    .var("RELY_PROPERTIES", "{}")
     .run()
     .exits(0);
     let entity = rely_entity(&sandbox);
@@ -148,7 +149,7 @@ fn gitlab_is_asked_only_where_changes_are_mentioned() {
     report(&sandbox, "{{ changes.count | default(0) }}").run().exits(0);
     assert_eq!(asked(&sandbox).len(), 2);
     report(&sandbox, "")
-        .var("EVENT_PROPERTIES", r#"{"n": "{{changes.count}}"}"#)
+        .var("EVENT_PROPERTIES", r#"{"duration": "{{changes.count}}"}"#)
         .run()
         .exits(0);
     assert_eq!(asked(&sandbox).len(), 4, "wherever they are");

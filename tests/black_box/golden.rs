@@ -78,7 +78,7 @@ fn variables(case: &Case) -> Value {
         .into()
 }
 
-/// Each action as a case of the same operation: the six words, mostly by a synonym, and one of another event.
+/// Each action as a case of the same operation: the eight words, some by a synonym.
 fn actions(runs: Runs, variables: Variables) -> Vec<Case> {
     const ACTIONS: &[(&str, (&str, &str))] = &[
         ("started", ("EVENT_ACTION", "started")),
@@ -87,7 +87,8 @@ fn actions(runs: Runs, variables: Variables) -> Vec<Case> {
         ("failure", ("EVENT_ACTION", "failed")),
         ("canceled", ("EVENT_ACTION", "cancelled")),
         ("blocked", ("EVENT_ACTION", "blocked")),
-        ("other", ("EVENT_ACTION", "merge")),
+        ("stopped", ("EVENT_ACTION", "stopped")),
+        ("rolled-back", ("EVENT_ACTION", "rolled-back")),
     ];
     let with = |(name, action): &(&'static str, (&'static str, &'static str))| {
         let mut case = case(name, runs, variables);
@@ -96,6 +97,25 @@ fn actions(runs: Runs, variables: Variables) -> Vec<Case> {
     };
     ACTIONS.iter().map(with).collect()
 }
+
+/// An action of the user's own.
+const OTHER: Variables = &[("EVENT_ACTION", "merge"), ("EVENT_ENVIRONMENT", "production")];
+
+/// A service, and fields of its team's own, one of which takes the place of a default.
+const SERVICE_AT_RELY: Variables = &[
+    ("EVENT_SERVICE", "Shop API"),
+    (
+        "EVENT_PROPERTIES",
+        r#"{"failureReason": "a \"quote\"\n🚀", "sourceCommit": null, "link": "https://runbook.example.com"}"#,
+    ),
+];
+const SERVICE_AT_PORT: Variables = &[
+    ("EVENT_SERVICE", "Shop API"),
+    (
+        "EVENT_PROPERTIES",
+        r#"{"image": "a \"quote\"\n🚀", "commit": null, "url": "https://runbook.example.com"}"#,
+    ),
+];
 
 const PROPERTIES: &str = r#"{"status": "a \"quote\", a \\ and\na line", "link": "{{ event.url }}", "duration": 12.50, "successful": "{{ event.attempt }}", "failureReason": null}"#;
 
@@ -130,6 +150,7 @@ fn rely() {
                 &[&["rely"], &["rely:patch"]],
                 &[("RELY_ENTITY_DESCRIPTION", "multi\nline \"🚀\"")],
             ),
+            case("service", &[&["rely"]], SERVICE_AT_RELY),
             case("get", &[&["rely"], &["rely:get"]], &[]),
             case("get-missing", &[&["rely:get"]], &[]),
             case(
@@ -182,6 +203,7 @@ fn cto() {
                     ("USER", "root"),
                 ],
             ),
+            case("other", &[&["cto"]], OTHER),
             case("user", &[&["cto"]], &[("CTOAI_USER", "{{ event.user | upper }}")]),
             case(
                 "nothing-known",
@@ -285,6 +307,7 @@ fn direktiv() {
         Service::Direktiv,
         &new,
         &[
+            case("other", &[&["direktiv:broadcast"]], OTHER),
             case("sync", &[&["direktiv"]], &[("EVENT_ACTION", "")]),
             case(
                 "sync-of-no-mirror",
@@ -361,6 +384,7 @@ fn port() {
         Service::Port,
         &all,
         &[
+            case("service", &[&["port"]], SERVICE_AT_PORT),
             case("create", &[&["port:create"]], ENTITY),
             case("create-twice", &[&["port:create"], &["port:create"]], ENTITY),
             case("replace", &[&["port"], &["port:replace"]], ENTITY),

@@ -16,6 +16,7 @@ mod dry_run;
 mod files;
 mod golden;
 mod guides;
+mod identity;
 mod kills;
 mod network;
 mod once;

@@ -341,7 +341,7 @@ fn credentials_of_others_in_the_environment_are_hidden_too() {
         let run = prepared(&sandbox, &["rely", "cto", "port", "rely:get"])
             .vars(others)
             .var("EVENT_TITLE", format!("title with {secret} in it"))
-            .var("EVENT_PROPERTIES", json!({"key": secret}).to_string());
+            .var("EVENT_PROPERTIES", json!({"triggeredBy": secret}).to_string());
         watched(&format!("others-{name}"), run).and(secret).run().exits(0);
     }
 }

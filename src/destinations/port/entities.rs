@@ -5,10 +5,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::is_overtaken,
+    super::{is_after_run, is_overtaken},
     Api, Job, Settings, accepted,
     blueprint::{self, DEPLOYMENT},
-    error, include, is_missing, shown, undocumented, word,
+    deployment, error, include, is_missing, shown, undocumented, word,
 };
 use crate::{
     delivery::{
@@ -16,7 +16,7 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
-    event::{Action, Event},
+    event::Event,
     problem::{Problem, Unmade},
     variables::{Flag, JsonOrText, List, Object, type_of},
 };
@@ -115,7 +115,8 @@ fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
                 Ok(body) => &body["entity"],
                 Err(verdict) => return verdict,
             };
-            let is_finished = !entity["properties"]["finishedAt"].is_null();
+            let held = &entity["properties"];
+            let is_finished = !held["finishedAt"].is_null() || held["status"].as_str().is_some_and(is_after_run);
             if is_overtaken(&event, is_finished, entity["updatedAt"].as_str()) {
                 Verdict::Skipped("a newer report has reached the entity; this one would undo it".to_owned())
             } else {
@@ -383,7 +384,7 @@ pub(super) fn body(settings: &Settings, operation: &str, id: &str, event: &Event
     };
     let properties = match &settings.properties {
         Some(Object(properties)) => properties.clone(),
-        None => deployment(event, event.action()?),
+        None => deployment::properties(event)?,
     };
     let team = settings.team.as_ref().map(|JsonOrText(team)| match team {
         Value::String(name) => text(name),
@@ -425,42 +426,6 @@ fn check_relations(relations: &Map<String, Value>) -> Result<(), Problem> {
                 "has \"{name}\" as {what}; a relation is an identifier in quotes, an array of them, null, or a query"
             ),
         )),
-    }
-}
-
-/// The fields of `examples/port/deployment-blueprint.json`, each only when this event knows it: the start sends
-/// `createdAt`, the end `finishedAt`, and neither overwrites the other. `status` has the words of Port's own runs,
-/// where they have one; `action` is the event's.
-fn deployment(event: &Event, action: &Action) -> Map<String, Value> {
-    let status = match action {
-        Action::Started | Action::Progressing => "IN_PROGRESS".to_owned(),
-        Action::Success => "SUCCESS".to_owned(),
-        Action::Failure => "FAILURE".to_owned(),
-        Action::Canceled => "CANCELED".to_owned(),
-        Action::Blocked => "BLOCKED".to_owned(),
-        Action::Other(word) => word.to_uppercase(),
-        Action::Open => action.word().to_owned(),
-    };
-    let fields = json!({
-        "status": status,
-        "action": action.word(),
-        "createdAt": (action == &Action::Started).then_some(&event.time),
-        "startedAt": event.job.started_at,
-        "finishedAt": action.is_final().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
-        "duration": event.job.duration.filter(|_| action.is_final()),
-        "repository": event.repo,
-        "branch": event.branch,
-        "commit": event.commit,
-        "version": event.version,
-        "image": event.image,
-        "environment": event.environment,
-        "url": event.url,
-        "triggeredBy": event.user,
-        "successful": action.is_final().then_some(action == &Action::Success),
-    });
-    match fields {
-        Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
-        _ => Map::new(),
     }
 }
 
@@ -530,80 +495,6 @@ mod tests {
             })
         );
         assert_eq!(plan("upsert", &[SUCCESS]).identifier.as_deref(), Some("acme-shop-8812"));
-    }
-
-    #[test]
-    fn the_start_and_the_end_send_times_of_their_own() {
-        let properties = |more: &[(&str, &str)]| body("upsert", more)["properties"].clone();
-        let started = properties(&[("EVENT_ACTION", "started")]);
-        assert_eq!(
-            (&started["status"], &started["createdAt"]),
-            (&json!("IN_PROGRESS"), &json!("2025-03-01T10:07:31Z"))
-        );
-        for absent in ["finishedAt", "successful", "duration", "startedAt", "version"] {
-            assert_eq!(started.get(absent), None, "{absent}");
-        }
-        let failed = properties(&[
-            ("CI_JOB_STATUS", "failed"),
-            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
-        ]);
-        assert_eq!(
-            (&failed["status"], &failed["action"]),
-            (&json!("FAILURE"), &json!("failure"))
-        );
-        assert_eq!(
-            (&failed["startedAt"], &failed["duration"]),
-            (&json!("2025-03-01T10:00:01Z"), &json!(450))
-        );
-        assert_eq!((&failed["successful"], failed.get("createdAt")), (&json!(false), None));
-        for (action, status) in [
-            ("progressing", "IN_PROGRESS"),
-            ("canceled", "CANCELED"),
-            ("blocked", "BLOCKED"),
-            ("Merge", "MERGE"),
-        ] {
-            assert_eq!(properties(&[("EVENT_ACTION", action)])["status"], status);
-        }
-    }
-
-    /// Every field that is ever sent is in the blueprint that users import, and each of it is sent at some time.
-    #[test]
-    fn the_shipped_blueprint_has_the_fields_that_are_sent() {
-        let blueprint = include_str!("../../../examples/port/deployment-blueprint.json");
-        let blueprint: Value = serde_json::from_str(blueprint).unwrap();
-        assert_eq!(blueprint["identifier"], DEPLOYMENT);
-        assert_eq!(blueprint["schema"]["required"], json!([]));
-        let all = [
-            ("CI_JOB_STARTED_AT", "2025-03-01T10:00:01Z"),
-            ("EVENT_ENVIRONMENT", "e"),
-            ("EVENT_IMAGE", "i"),
-            ("EVENT_VERSION", "v"),
-        ];
-        let mut sent = Map::new();
-        for more in [("EVENT_ACTION", "started"), ("CI_JOB_STATUS", "success")] {
-            let body = body("upsert", &[all.as_slice(), &[more]].concat());
-            sent.extend(body["properties"].as_object().unwrap().clone());
-        }
-        let mut sent: Vec<(&str, &str)> = sent
-            .iter()
-            .map(|(name, value)| (name.as_str(), type_name(value)))
-            .collect();
-        let known = blueprint["schema"]["properties"].as_object().unwrap();
-        let mut known: Vec<(&str, &str)> = known
-            .iter()
-            .map(|(name, schema)| (name.as_str(), schema["type"].as_str().unwrap()))
-            .collect();
-        sent.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(sent, known);
-    }
-
-    fn type_name(value: &Value) -> &'static str {
-        match value {
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "number",
-            _ => "string",
-        }
     }
 
     #[test]
