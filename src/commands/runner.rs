@@ -217,11 +217,13 @@ pub fn plan(
 fn wanted(words: &[String], event_name: &str) -> Result<Vec<Action>, Problem> {
     words
         .iter()
-        .map(|word| match Action::from_word(word) {
-            Action::Other(other) if event_name == "deployment" => {
-                Err(Problem::new("NOTIFY_ONLY", unknown_word(&other, Action::WORDS)))
+        .map(|word| {
+            let action = Action::from_word(word);
+            let is_own = matches!(action, Action::Other(_));
+            if is_own && (event_name == "deployment" || action.meant().is_some()) {
+                return Err(Problem::new("NOTIFY_ONLY", unknown_word(word, Action::WORDS)));
             }
-            action => Ok(action),
+            Ok(action)
         })
         .collect()
 }

@@ -77,7 +77,7 @@ variables! {
         /// The owning team: its name, a JSON array of names, or a search query as a JSON object. In `patch`, `null` clears it.
         team: Option<JsonOrText> = "PORT_TEAM", optional;
         /// The entity's properties, as a JSON object; they have to exist in the blueprint, `null` clears one, `{}` sends none. For `run-create`, the action's inputs.
-        properties: Option<Object> = "PORT_PROPERTIES", derived "the fields of examples/port/deployment-blueprint.json; {} in run-create";
+        properties: Option<Object> = "PORT_PROPERTIES", derived "the fields of examples/port/deployment-blueprint.json, and EVENT_PROPERTIES; {} in run-create";
         /// The entity's relations, as a JSON object: `{"service": "shop", "images": ["a", "b"]}`.
         relations: Option<Object> = "PORT_RELATIONS", optional;
         /// Whether `upsert` leaves alone what it does not name. With `false` it overwrites the whole entity.

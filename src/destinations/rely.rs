@@ -39,7 +39,7 @@ variables! {
         /// The entity's description.
         description: Option<String> = "RELY_ENTITY_DESCRIPTION", optional;
         /// The entity's properties, as a JSON object; they have to exist in the blueprint. Nulls are left out.
-        properties: Option<Object> = "RELY_PROPERTIES", derived "the fields of Rely's stock deployment blueprint";
+        properties: Option<Object> = "RELY_PROPERTIES", derived "the fields of Rely's stock deployment blueprint, and EVENT_PROPERTIES";
         /// The entity's relations, as a JSON object: `{"service": "shop"}`, or `{"service": {"value": "shop"}}`.
         relations: Option<Object> = "RELY_RELATIONS", optional;
     }

@@ -52,7 +52,9 @@ impl<'a> ReportedJob<'a> {
 
     /// Its name for templates, which want to know what is between the brackets.
     pub fn full_name(&self) -> Option<&str> {
-        self.only_part.as_deref().or_else(|| self.name()).or(self.own)
+        // A report of one's own tells of the job that it is made in.
+        let own = self.own.filter(|_| !self.is_deployment && !self.is_stop);
+        own.or(self.only_part.as_deref()).or_else(|| self.name()).or(self.own)
     }
 
     /// Whether that is known before GitLab is asked: of a name without brackets, only GitLab knows whether the pipeline

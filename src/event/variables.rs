@@ -7,7 +7,7 @@ variables! {
     pub struct EventVariables, "notify-event, README" {
         /// What kind of thing happened.
         name: String = "EVENT_NAME", default "deployment";
-        /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, or a synonym. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`, elsewhere from the pipeline's jobs, as GitLab's API shows them (`NOTIFY_JOB` names the one that counts).
+        /// What became of it: `started`, `progressing`, `success`, `failure`, `canceled`, `blocked`, `stopped`, `rolled_back`, or a synonym; CTO.ai and `direktiv:broadcast` take any other word too. `auto` finds it out: in `after_script` from `CI_JOB_STATUS`, elsewhere from the pipeline's jobs, as GitLab's API shows them (`NOTIFY_JOB` names the one that counts). `auto:success` says what is told where GitLab can't be asked; any of the eight words may stand there.
         action: String = "EVENT_ACTION", default "auto";
         /// What is deployed, where a pipeline deploys more than one thing: a service of a monorepo, or of a matrix, as in `{{ job.matrix[0] }}`.
         service: Option<String> = "EVENT_SERVICE", optional;
@@ -31,7 +31,7 @@ variables! {
         url: Option<String> = "EVENT_URL", derived "CI_PIPELINE_URL";
         /// Who did it.
         user: Option<String> = "EVENT_USER", derived "GITLAB_USER_LOGIN";
-        /// Fields of your own, as a JSON object.
+        /// Fields of your own, as a JSON object. They join the default properties at Rely.io and Port, where they have to exist in the blueprint, and win over those of the same name.
         properties: Option<Object> = "EVENT_PROPERTIES", optional;
     }
 }

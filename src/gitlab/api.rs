@@ -19,7 +19,7 @@ use crate::{
 variables! {
     /// What is read to ask GitLab, beside its own `CI_*`.
     pub struct Settings, "notify-event, README" {
-        /// The job whose end is reported, parallel and matrix jobs by the name before the slash or colon; a trigger job ends as its downstream pipeline does. Without it, all jobs of the pipeline but this one.
+        /// The job whose end is reported: parallel and matrix jobs all together by the name before the number or colon, one of a matrix by its whole name, as in `deploy: [shop]`; a trigger job ends as its downstream pipeline does. Without it, all jobs of the pipeline but this one. With `--deploy-job`, the job whose deployment is reported.
         job: Option<String> = "NOTIFY_JOB", optional;
         /// A token with `read_api`, for instances that don't show a pipeline's jobs, or its trigger jobs, to a job token.
         token: Option<Secret> = "NOTIFY_GITLAB_TOKEN", derived "CI_JOB_TOKEN";

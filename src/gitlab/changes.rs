@@ -21,7 +21,7 @@ pub fn ours_and_before(deployments: &[Value], pipeline: Option<u64>) -> (Option<
 }
 
 /// The only job of this pipeline that deployed, by an environment's `deployments`. A job that never started has deployed
-/// nothing, whatever record there is of it (docs/gitlab.md 15).
+/// nothing, whatever record there is of it (docs/gitlab.md 16).
 ///
 /// # Errors
 /// Why they don't tell: there is none, or more than one.

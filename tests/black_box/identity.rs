@@ -279,7 +279,7 @@ fn what_stands_in_counts_only_where_gitlab_could_not_be_asked() {
             "an empty list",
             failing(reply(200, &[], "[]")),
             0,
-            "since GitLab shows CI_JOB_TOKEN no job of this pipeline",
+            "since GitLab shows CI_JOB_TOKEN none of the pipeline's jobs",
         ),
         (
             "known",
