@@ -40,9 +40,10 @@ impl<'a> ReportedJob<'a> {
     /// The name under which its deployment is reported: the same from every job, whatever else is known.
     pub fn name(&self) -> Option<&str> {
         match (self.watched, self.own) {
-            (None, _) if self.is_deployment && self.is_stop => match &self.deployer {
+            (None, own) if self.is_deployment && self.is_stop => match &self.deployer {
                 Some(Ok(deployer)) => Some(deployer),
-                _ => None,
+                // That is no deployment's name, but what two jobs stop has at least two.
+                _ => own,
             },
             // Several jobs have one name for all of them, and each knows its own.
             (Some(watched), Some(own)) if is_part(own, watched) => Some(own),

@@ -669,6 +669,14 @@ mod tests {
                 "acme-shop-8812--shop",
                 "Acme/Shop/shop #8812",
             ),
+            // Until it is known what a job stops, which only destinations that hold no entities will be told.
+            (
+                None,
+                true,
+                &[deploy[0], ("CI_JOB_NAME", "stop"), ("CI_ENVIRONMENT_ACTION", "stop")],
+                "acme-shop-8812--stop",
+                "Acme/Shop #8812",
+            ),
             (None, true, &[], no_job, ""),
             (
                 None,
