@@ -43,6 +43,13 @@ const FORMS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The hidden job of the component `deployment-report`. It is a deploy job's own `after_script`.
+const REPORT: CommonJob = CommonJob {
+    name: "deployment-report",
+    runs: Some("notify-event --deploy-job"),
+    description: "Makes a deploy job that extends it tell how it ended.",
+};
+
 /// A hidden job that is no destination's own.
 struct CommonJob {
     /// Its name behind the dot.
@@ -72,9 +79,14 @@ fn catalog() -> Value {
                 &hidden_jobs(),
             ),
             component(
+                "deployment-report",
+                "Deploy jobs that extend its hidden job tell how they ended, from inside.",
+                &json!([common(&REPORT)]),
+            ),
+            component(
                 "deployment-lifecycle",
-                "Reports a deploy job's whole life to the listed destinations.",
-                &Value::Array(Vec::new()),
+                "Reports a deploy job's start and end by jobs beside it.",
+                &json!([]),
             ),
         ],
         "forms": FORMS.iter().map(|(form, description)| json!({ "name": form, "description": description })).collect::<Value>(),
@@ -96,10 +108,12 @@ fn component(name: &str, description: &str, hidden_jobs: &Value) -> Value {
     })
 }
 
+fn common(job: &CommonJob) -> Value {
+    json!({ "name": format!(".{}", job.name), "runs": job.runs, "description": job.description })
+}
+
 /// The hidden jobs of the component `notify-event`, in the order of the template.
 fn hidden_jobs() -> Value {
-    let common =
-        |job: &CommonJob| json!({ "name": format!(".{}", job.name), "runs": job.runs, "description": job.description });
     let own = |job: &HiddenJob| {
         json!({
             "name": format!(".{}", job.name),

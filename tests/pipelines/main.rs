@@ -6,5 +6,6 @@ mod project;
 #[path = "../shared/mod.rs"]
 mod shared;
 
+mod components;
 mod containers;
 mod templates;
