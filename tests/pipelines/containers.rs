@@ -1,6 +1,7 @@
 //! Whole pipelines, run in real containers from the image that the Dockerfile makes, against the sandbox.
 //!
 //! Each folder of `tests/pipelines/cases/` is a user's project: its `.gitlab-ci.yml`, and in `expect.yml` its runs by name.
+//! The pipeline of a folder `example_…` is the file of that name in `examples/`.
 //! A run says which services' credentials the project has, which variables besides, how each job that ran ended (a job
 //! that isn't listed must not have run), what the jobs say, and what the services hold in the end.
 //!
@@ -10,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -43,6 +45,9 @@ struct Run {
     seed: BTreeMap<String, Value>,
     /// How each job that ran has ended: `passed`, `failed`, or `warned` with its exit code.
     jobs: BTreeMap<String, String>,
+    /// Jobs that somebody runs again in the same pipeline.
+    #[serde(default)]
+    again: Option<Again>,
     /// Text that must be in a job's log.
     #[serde(default)]
     says: BTreeMap<String, Vec<String>>,
@@ -55,6 +60,16 @@ struct Run {
     /// How many requests a service has got.
     #[serde(default)]
     requests: BTreeMap<String, usize>,
+}
+
+/// A second turn of some jobs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Again {
+    /// Variables of the project that are different by now.
+    variables: BTreeMap<String, String>,
+    /// The jobs, and how each ended.
+    jobs: BTreeMap<String, String>,
 }
 
 /// How a pipeline went.
@@ -94,17 +109,54 @@ fn variables_of(sandbox: &Sandbox, service: &str) -> Vec<(String, String)> {
     variables
 }
 
-fn run_pipeline(folder: &Path, variables: &BTreeMap<String, String>) -> Outcome {
-    image();
+/// What the deploy jobs of the examples call. It fails where it is told that its argument fails.
+const DEPLOY: &str =
+    "#!/bin/sh\ncase \" $FAILS \" in *\" $1 \"*) exit 1 ;; esac\nmkdir -p logs && echo \"$1\" >logs/log\n";
+
+/// A user's project with a folder's pipeline in it.
+fn project_of(folder: &Path) -> Project {
     let project = Project::with_templates();
-    project.write(
-        ".gitlab-ci.yml",
-        &fs::read_to_string(folder.join(".gitlab-ci.yml")).expect("a pipeline"),
+    let name = folder.file_name().and_then(|name| name.to_str()).expect("a name");
+    let own = folder.join(".gitlab-ci.yml");
+    let pipeline = if let Some(example) = name.strip_prefix("example_") {
+        for (file, content) in [
+            ("build.sh", "#!/bin/sh\nmkdir -p dist && echo built >dist/shop\n"),
+            ("deploy.sh", DEPLOY),
+            ("clean-up.sh", "#!/bin/sh\necho cleaned up\n"),
+        ] {
+            project.write(file, content);
+            fs::set_permissions(project.path(file), fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        example_here(&example.replace('_', "-"))
+    } else {
+        fs::read_to_string(own).expect("a pipeline")
+    };
+    project.write(".gitlab-ci.yml", &pipeline);
+    project
+}
+
+/// An example with the components of this commit, and images that are here.
+fn example_here(name: &str) -> String {
+    let path = Path::new(REPOSITORY).join("examples").join(name).with_extension("yml");
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let released = "$CI_SERVER_FQDN/notify-event/notify-event/";
+    let version = concat!("@", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(
+        text.matches(released).count(),
+        text.matches(version).count(),
+        "{name} names another version"
     );
+    text.replace(released, "$CI_SERVER_FQDN/$CI_PROJECT_PATH/")
+        .replace(version, "@$CI_COMMIT_SHA\n")
+        .replace("alpine:3.22", "notify-event-test/busybox:1")
+}
+
+/// Runs a project's pipeline, or of it the `jobs` alone.
+fn run_pipeline(project: &Project, variables: &BTreeMap<String, String>, jobs: &[&str]) -> Outcome {
+    image();
     // The file that gitlab-ci-local reads a project's CI/CD variables from. JSON is YAML.
     project.write(".gitlab-ci-local-variables.yml", &json!(variables).to_string());
-    project.commit();
-    let output = project.gitlab_ci_local(&[
+    let options = [
         "--helper-image",
         "notify-event-test/helper:1",
         "--pull-policy",
@@ -121,7 +173,8 @@ fn run_pipeline(folder: &Path, variables: &BTreeMap<String, String>) -> Outcome 
         "--color=false",
         "--max-job-name-padding",
         "0",
-    ]);
+    ];
+    let output = project.gitlab_ci_local(&[jobs, &options].concat());
     let log = text(&output);
     let jobs = ended(&log);
     assert!(!jobs.is_empty(), "no job ran:\n{log}");
@@ -211,9 +264,25 @@ fn scenario(name: &str) {
         for (service, state) in run.seed {
             sandbox.seed(named(&service), state);
         }
-        let outcome = run_pipeline(&folder, &variables);
+        let project = project_of(&folder);
+        project.commit();
+        let mut outcome = run_pipeline(&project, &variables, &[]);
+        let jobs_that_ran = |outcome: &Outcome, jobs: &BTreeMap<String, String>| {
+            assert_eq!(
+                outcome.jobs, *jobs,
+                "{name}, {title}: the jobs that ran\n{}",
+                outcome.log
+            );
+        };
+        jobs_that_ran(&outcome, &run.jobs);
+        if let Some(again) = run.again {
+            variables.extend(again.variables);
+            let jobs: Vec<&str> = again.jobs.keys().map(String::as_str).collect();
+            let second = run_pipeline(&project, &variables, &jobs);
+            jobs_that_ran(&second, &again.jobs);
+            outcome.log += &second.log;
+        }
         let log = &outcome.log;
-        assert_eq!(outcome.jobs, run.jobs, "{name}, {title}: the jobs that ran\n{log}");
         for (job, wanted) in &run.says {
             let said = outcome.log_of(job);
             for wanted in wanted {
@@ -268,6 +337,15 @@ macro_rules! scenarios {
                 .collect();
             folders.sort();
             assert_eq!(folders, [$(stringify!($name)),*]);
+            let run: Vec<&str> = folders.iter().filter_map(|folder| folder.strip_prefix("example_")).collect();
+            let mut examples: Vec<String> = fs::read_dir(Path::new(REPOSITORY).join("examples"))
+                .expect("examples/")
+                .map(|entry| entry.expect("a file").path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
+                .map(|path| path.file_stem().expect("a name").to_string_lossy().replace('-', "_"))
+                .collect();
+            examples.sort();
+            assert_eq!(run, examples);
         }
     };
 }
@@ -280,9 +358,14 @@ scenarios![
     cto_guide,
     deploy_jobs_dotenv,
     deployment_lifecycle,
+    deployment_report,
     direktiv_sync_now,
     direktiv_sync_on_push,
     direktiv_workflows,
+    example_deployment_lifecycle,
+    example_deployment_report,
+    example_monorepo,
+    example_release,
     fail_policy,
     fan_out,
     lifecycle_asks_gitlab,
@@ -291,6 +374,7 @@ scenarios![
     port_run,
     rely_lifecycle,
     replay,
+    three_services,
     wrong_token,
 ];
 
