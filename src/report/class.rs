@@ -1,4 +1,4 @@
-//! Result classes and exit codes, declared once: `--help`, the README and `catalog.yml` are derived from here.
+//! Result classes and exit codes, declared once: `--help`, `docs/reference.md` and `catalog.yml` are derived from here.
 
 use crate::settings::OnError;
 

@@ -139,15 +139,13 @@ fn project_of(folder: &Path) -> Project {
 fn example_here(name: &str) -> String {
     let path = Path::new(REPOSITORY).join("examples").join(name).with_extension("yml");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let released = "$CI_SERVER_FQDN/notify-event/notify-event/";
-    let version = concat!("@", env!("CARGO_PKG_VERSION"), "\n");
-    assert_eq!(
-        text.matches(released).count(),
-        text.matches(version).count(),
-        "{name} names another version"
+    let released = concat!(
+        "remote: https://gitlab.com/notify-event/notify-event/-/raw/",
+        env!("CARGO_PKG_VERSION"),
+        "/"
     );
-    text.replace(released, "$CI_SERVER_FQDN/$CI_PROJECT_PATH/")
-        .replace(version, "@$CI_COMMIT_SHA\n")
+    assert!(text.contains(released), "{name} doesn't include {released}");
+    text.replace(released, "local: ")
         .replace("alpine:3.22", "notify-event-test/busybox:1")
 }
 
@@ -374,6 +372,7 @@ scenarios![
     port_run,
     rely_lifecycle,
     replay,
+    services_by_name,
     three_services,
     wrong_token,
 ];
