@@ -10,7 +10,7 @@ use crate::{
 choice! {
     /// What a failure does to the job.
     pub enum OnError {
-        /// An exit code that the template allows: the job turns orange, the pipeline goes on.
+        /// An exit code of its own: our jobs may fail, so the job turns orange and the pipeline goes on.
         Warn = "warn",
         /// Exit code 1: the job fails.
         Fail = "fail",
@@ -48,7 +48,7 @@ variables! {
         destinations: Option<List> = "NOTIFY_DESTINATIONS", derived "every destination whose credentials are set";
         /// Whether anything is sent at all: `false` ends every run as `skipped`, before anything is asked or sent, and with exit code 0. A group's switch for a day on which a service is down.
         enabled: Flag = "NOTIFY_ENABLED", default "true";
-        /// What a failure does: `warn` exits with 75, 76 or 78, which the template allows, so that the job turns orange and the pipeline goes on; `fail` exits with 1, which turns the pipeline red where the job says `allow_failure: false`; `ignore` exits with 0 and still prints the failure.
+        /// What a failure does: `warn` exits with 75, 76 or 78, and the job turns orange, since the templates' jobs may fail; `fail` exits with 1, which turns the pipeline red where the job says `allow_failure: false`, as the components' input `allow-failure` has it; `ignore` exits with 0 and still prints the failure.
         on_error: OnError = "NOTIFY_ON_ERROR", default "warn";
         /// Seconds for the whole run: all destinations, all attempts.
         timeout: Seconds = "NOTIFY_TIMEOUT", default "60";

@@ -19,8 +19,7 @@ macro_rules! classes {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// The exit code under the policy `warn`: 0, or one that the template lists under
-            /// `allow_failure: exit_codes`.
+            /// The exit code under the policy `warn`: 0, or one that tells the classes apart.
             pub fn code(self) -> u8 {
                 match self { $(Self::$variant => $code,)+ }
             }
