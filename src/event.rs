@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,9 @@ use crate::problem::{Problem, Unmade};
 /// The version of the event's JSON form. `schema/event.json` describes it; it grows by one when a field changes its
 /// meaning or goes, not when one is added.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// How much of an id is for people to read, in characters.
+const READABLE: usize = 120;
 
 /// How the action was found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,6 +225,27 @@ impl Event {
         })
     }
 
+    /// The id under which a receiver knows this one report again: equal for every attempt, replay and re-run of it, another
+    /// one for another event, name or action, and for the next run of the deploy job. Letters, digits, `-` and `_` alone,
+    /// so that it fits a header and what is put together by dots (docs/vendors/webhook.md 2).
+    ///
+    /// # Errors
+    /// The event has no id, or it is not known what happened.
+    pub fn delivery_id(&self) -> Result<String, Unmade> {
+        let (id, action) = (self.id()?, self.action()?);
+        let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_');
+        let readable: String = format!("{id}-{}-{action}", self.name)
+            .chars()
+            .map(|character| if fits(character) { character } else { '-' })
+            .take(READABLE)
+            .collect();
+        // What was lost on the way, and the run of the job, is in here.
+        let whole = json!([id, self.name, action.word(), self.deploy_run()]).to_string();
+        let hash = digest::digest(&digest::SHA256, whole.as_bytes());
+        let hash: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("{readable}-{hash}"))
+    }
+
     /// The title for people; the id where there is none.
     ///
     /// # Errors
@@ -348,6 +373,51 @@ mod tests {
             ActionSource::Jobs("job `deploy` failed".to_owned())
         );
         assert_eq!(event.to_json(), json);
+    }
+
+    #[test]
+    fn a_report_has_one_id_and_every_other_report_another() {
+        let of = |more: Value| {
+            let mut json = json!({
+                "schema_version": 1, "name": "deployment", "action": "success", "action_source": "unknown",
+                "id": "shop-1-v1.2", "time": "2025-03-01T10:00:00Z", "started_at": "2025-03-01T09:00:00Z",
+                "job_url": "https://gitlab.example.com/-/jobs/1", "attempt": 1,
+            });
+            for (key, value) in more.as_object().unwrap() {
+                json[key] = value.clone();
+            }
+            Event::from_json(&json).unwrap().delivery_id().unwrap()
+        };
+        let id = of(json!({}));
+        assert!(id.starts_with("shop-1-v1-2-deployment-success-"), "{id}");
+        let same = [
+            json!({"time": "2025-03-01T11:00:00Z"}),
+            json!({"action": "succeeded", "action_source": "from EVENT_ACTION"}),
+            json!({"title": "Another"}),
+        ];
+        for more in same {
+            assert_eq!(of(more.clone()), id, "{more}");
+        }
+        let others = [
+            json!({"id": "shop-1-v1-2"}),
+            json!({"id": "shop-1", "name": "v1.2-deployment"}),
+            json!({"action": "failure"}),
+            json!({"attempt": 2}),
+            json!({"started_at": "2025-03-01T09:30:00Z"}),
+            json!({"job_url": "https://gitlab.example.com/-/jobs/2"}),
+        ];
+        let mut ids = vec![id];
+        ids.extend(others.into_iter().map(of));
+        assert_eq!(
+            ids.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            7,
+            "{ids:?}"
+        );
+        let ugly = of(json!({"id": "ü\n\"$.é 🚀".repeat(100)}));
+        assert!(
+            ugly.len() < 200 && ugly.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+            "{ugly}"
+        );
     }
 
     #[test]

@@ -37,11 +37,7 @@ fn is_duplicate(version: Version, reply: &Reply) -> bool {
 /// The event has no id, or it is not known what happened.
 pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Unmade> {
     let action = event.action()?;
-    // Events of different names in one pipeline are different events.
-    let id = match event.name.as_str() {
-        "deployment" => format!("{}-{action}", event.id()?),
-        name => format!("{}-{name}-{action}", event.id()?),
-    };
+    let id = event.delivery_id()?;
     let broadcast = Rc::new(Broadcast {
         api: Rc::clone(api),
         event: cloud_event(&id, event, action, data),

@@ -9,7 +9,10 @@ fn a_broadcast_is_a_cloud_event_with_a_stable_id() {
         ("DIREKTIV_INPUT", r#"{"x":"{{ event.branch }}"}"#),
     ];
     let plan = planned("broadcast", &variables);
-    assert_eq!(plan.identifier.as_deref(), Some("acme-shop-8812-success"));
+    assert_eq!(
+        plan.identifier.as_deref(),
+        Some("acme-shop-8812-deployment-success-57aa1c19ad692bf3")
+    );
     let newer = wire(&plan.steps[0].request);
     assert_eq!(
         newer,
@@ -22,7 +25,7 @@ fn a_broadcast_is_a_cloud_event_with_a_stable_id() {
             ],
             "body": {
                 "specversion": "1.0",
-                "id": "acme-shop-8812-success",
+                "id": "acme-shop-8812-deployment-success-57aa1c19ad692bf3",
                 "source": "https://gitlab.example.com/Acme/Shop/-/pipelines/8812",
                 "type": "com.gitlab.deployment.success",
                 "subject": "Acme/Shop",
@@ -73,7 +76,7 @@ fn what_a_namespace_says_to_a_broadcast() {
         (vec![(503, ""), duplicate], "delivered"),
         (
             vec![duplicate],
-            "skipped: the namespace already received the event acme-shop-8812-success",
+            "skipped: the namespace already received the event acme-shop-8812-deployment-success-57aa1c19ad692bf3",
         ),
         (
             vec![(400, "Error parsing CloudEvent")],
@@ -93,7 +96,7 @@ fn what_a_namespace_says_to_a_broadcast() {
         ),
         (
             vec![NO_V2, (409, r#"{"code":409,"message":"resource already exists"}"#)],
-            "skipped: the namespace already received the event acme-shop-8812-success",
+            "skipped: the namespace already received the event acme-shop-8812-deployment-success-57aa1c19ad692bf3",
         ),
         (
             vec![(200, "<html>")],
