@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, path::Path};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 /// Credentials of variables that we do not declare are hidden from this length on: a shorter one is a switch or a word
 /// that happens to be called a token.
 const SHORTEST_FOREIGN: usize = 8;
+
+/// Parts of an address that is declared to be a credential are hidden from this length on.
+const SHORTEST_OWN: usize = 6;
 
 /// What in a name says that the value is a credential.
 const WORDS: &[&str] = &[
@@ -54,6 +57,44 @@ pub fn is_credential(name: &str) -> bool {
         || upper.split('_').any(|word| WHOLE_WORDS.contains(&word))
 }
 
+/// The same of a member of a JSON or of a header: `routing_key`, `apiKey`, `DD-API-KEY`, `Cookie`.
+pub fn is_credential_member(name: &str) -> bool {
+    let mut words = String::new();
+    let mut was_lower = false;
+    for character in name.chars() {
+        // `apiKey` is two words, `DD-API-KEY` three.
+        if was_lower && character.is_uppercase() {
+            words.push('_');
+        }
+        was_lower = character.is_lowercase();
+        words.push(if character.is_alphanumeric() { character } else { '_' });
+    }
+    let words = words.to_uppercase();
+    // `key` alone is the name of anything.
+    is_credential(&words) || words.ends_with("_KEY") || ["COOKIE", "AUTHORIZATION"].contains(&words.as_str())
+}
+
+/// Headers that say how a body is written: their values are words that everybody uses.
+const OPEN_HEADERS: &[&str] = &[
+    "content-type",
+    "accept",
+    "accept-language",
+    "user-agent",
+    "content-language",
+];
+
+/// Whether what a header has is taken for a credential: all but a few, unless it is a word of a few letters.
+pub fn is_secret_header(name: &str, value: &str) -> bool {
+    let is_open = OPEN_HEADERS.iter().any(|open| name.eq_ignore_ascii_case(open));
+    let is_word = value.len() < SHORTEST_FOREIGN || (value.len() < WINDOW && value.chars().all(char::is_alphabetic));
+    !is_open && (is_credential_member(name) || !is_word)
+}
+
+/// Whether the text that a JSON has as the member `name` is taken for a credential.
+pub fn is_secret_member(name: &str, text: &str) -> bool {
+    (is_credential_member(name) && text.len() >= SHORTEST_FOREIGN) || looks_like_credential(text)
+}
+
 /// Whether a value looks like a credential, whatever its variable is called: a key in PEM form, or an address with a
 /// password in it.
 pub fn looks_like_credential(value: &str) -> bool {
@@ -78,7 +119,7 @@ pub fn hide(redactor: &Redactor, environment: &Environment, declared: &[&'static
     for variable in declared.iter().filter(|variable| variable.is_secret()) {
         for name in std::iter::once(variable.name).chain(variable.official) {
             if let Ok(Some(found)) = environment.find(name, true) {
-                hide_value(redactor, name, &found.value, variable.kind == Kind::HeaderLine);
+                hide_declared(redactor, name, &found.value, variable.kind);
             }
         }
     }
@@ -89,17 +130,16 @@ pub fn hide(redactor: &Redactor, environment: &Environment, declared: &[&'static
         }
         match named(name) {
             Some(variable) if variable.is_secret() => {
-                let is_header = variable.kind == Kind::HeaderLine;
                 match environment::pasted(name, value) {
-                    Ok(decoded) => hide_value(redactor, name, &decoded, is_header),
-                    Err(_) => hide_value(redactor, name, value, is_header),
+                    Ok(decoded) => hide_declared(redactor, name, &decoded, variable.kind),
+                    Err(_) => hide_declared(redactor, name, value, variable.kind),
                 }
                 if let Some(encoded) = value.strip_prefix(environment::BASE64_PREFIX) {
                     redactor.hide(encoded, name);
                 }
             }
             None if is_credential(name) && value.len() >= SHORTEST_FOREIGN && !is_path(value) => {
-                hide_value(redactor, name, value, false);
+                hide_value(redactor, name, value);
             }
             Some(_) | None => {}
         }
@@ -111,13 +151,105 @@ fn is_path(value: &str) -> bool {
     value.starts_with('/') && Path::new(value).exists()
 }
 
-/// Hides what of a credential is secret: of an address what only who knows it knows, of a header line its value, of
-/// JSON its texts, of everything else all.
-fn hide_value(redactor: &Redactor, name: &str, value: &str, is_header: bool) {
+/// Hides what of a declared credential is secret.
+fn hide_declared(redactor: &Redactor, name: &str, value: &str, kind: Kind) {
     let value = value.trim();
-    if is_header && value.contains(':') {
-        hide_header_line(redactor, name, value);
-    } else if let Ok(json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value) {
+    match kind {
+        Kind::HeaderLine if value.contains(':') => hide_header_line(redactor, name, value),
+        Kind::SecretUrl => hide_address(redactor, name, value),
+        Kind::Headers | Kind::Body => match serde_json::from_str(value) {
+            Ok(Value::Object(members)) if kind == Kind::Headers => hide_headers(redactor, name, &members),
+            Ok(json @ (Value::Object(_) | Value::Array(_))) => hide_members(redactor, name, "", &json),
+            // No JSON: as headers it is of no use, and may well be a credential; as a body it is text for everybody.
+            _ if kind == Kind::Headers => hide_value(redactor, name, value),
+            _ => hide_text(redactor, name, value),
+        },
+        _ => hide_value(redactor, name, value),
+    }
+}
+
+/// Hides an address that is a credential: all that is behind its host.
+fn hide_address(redactor: &Redactor, name: &str, value: &str) {
+    hide_value(redactor, name, value);
+    if let Ok(url) = Url::parse(value) {
+        // Here nothing is a word by chance.
+        let of_query = url.query().into_iter().flat_map(|query| query.split('&'));
+        let values = of_query.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        for part in values.chain([url.username()]).filter(|part| part.len() >= SHORTEST_OWN) {
+            redactor.hide(part, name);
+        }
+        let mut rest = url.path().to_owned();
+        rest.extend(url.query().map(|query| format!("?{query}")));
+        if rest.len() >= WINDOW {
+            redactor.hide(&rest, name);
+        }
+    }
+}
+
+/// Hides the values of headers, as far as they don't come from the event.
+fn hide_headers(redactor: &Redactor, name: &str, headers: &Map<String, Value>) {
+    for (header, value) in headers {
+        let value = crate::text::plain(value);
+        if is_secret_header(header, &value) {
+            for part in outside_templates(&value) {
+                hide_header_line(redactor, name, &format!("{header}: {part}"));
+            }
+        }
+    }
+}
+
+/// Hides what of the texts in a JSON is a credential, by the names of their members or by what they look like.
+fn hide_members(redactor: &Redactor, name: &str, member: &str, value: &Value) {
+    match value {
+        Value::String(text) if is_credential_member(member) => {
+            let parts = outside_templates(text).filter(|part| part.len() >= SHORTEST_FOREIGN);
+            parts.for_each(|part| hide_value(redactor, name, part));
+        }
+        Value::String(text) => hide_text(redactor, name, text),
+        Value::Array(items) => items.iter().for_each(|item| hide_members(redactor, name, member, item)),
+        Value::Object(members) => {
+            // Names and values side by side: `{"name": "api_key", "value": "…"}`.
+            let label = ["name", "key"].iter().find_map(|key| members.get(*key)?.as_str());
+            for (key, value) in members {
+                let member = if key == "value" { label.unwrap_or(key) } else { key };
+                hide_members(redactor, name, member, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Hides the words of a text that look like a credential, and what stands behind the name of one: `token=…`.
+fn hide_text(redactor: &Redactor, name: &str, text: &str) {
+    if text.contains("PRIVATE KEY") {
+        redactor.hide(text, name);
+    }
+    for word in text.split(|character: char| character.is_whitespace() || matches!(character, '&' | '?')) {
+        let named = word.split_once(['=', ':']).filter(|(key, _)| is_credential_member(key));
+        if looks_like_credential(word) {
+            hide_value(redactor, name, word);
+        } else if let Some((_, value)) = named {
+            let parts = outside_templates(value).filter(|part| part.len() >= SHORTEST_FOREIGN);
+            parts.for_each(|part| redactor.hide(part, name));
+        }
+    }
+}
+
+/// What of a text is no template.
+fn outside_templates(text: &str) -> impl Iterator<Item = &str> {
+    let pieces = text.split("{{").flat_map(|piece| piece.split("{%"));
+    pieces.filter_map(|piece| {
+        let end = [piece.rfind("}}"), piece.rfind("%}")].into_iter().flatten().max();
+        let piece = piece[end.map_or(0, |end| end + 2)..].trim();
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Hides what of a credential is secret: of an address what only who knows it knows, of JSON its texts, of everything else
+/// all.
+fn hide_value(redactor: &Redactor, name: &str, value: &str) {
+    let value = value.trim();
+    if let Ok(json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(value) {
         hide_json(redactor, name, "", &json);
     } else if let Some(parts) = secret_parts_of_url(&with_scheme(name, value)) {
         for part in parts {
@@ -173,7 +305,7 @@ fn hide_json(redactor: &Redactor, name: &str, key: &str, value: &Value) {
         Value::Number(number) if number.to_string().len() >= SHORTEST_FOREIGN => {
             redactor.hide(&number.to_string(), name);
         }
-        Value::String(text) if text.len() >= SHORTEST_FOREIGN => hide_value(redactor, name, text, false),
+        Value::String(text) if text.len() >= SHORTEST_FOREIGN => hide_value(redactor, name, text),
         Value::Array(items) => items.iter().for_each(|item| hide_json(redactor, name, key, item)),
         Value::Object(members) => members
             .iter()

@@ -10,3 +10,4 @@ pub mod plan;
 pub mod reply;
 pub mod request;
 pub mod result;
+pub mod signature;

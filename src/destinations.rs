@@ -4,6 +4,8 @@
 
 use std::time::SystemTime;
 
+use ring::digest;
+
 use crate::{
     delivery::plan::Plan,
     event::{Action, Event},
@@ -21,6 +23,7 @@ mod port;
 mod rely;
 #[cfg(test)]
 mod testing;
+mod webhook;
 
 /// Every destination, in the order of the documentation.
 pub const ALL: &[&Destination] = &[
@@ -29,6 +32,7 @@ pub const ALL: &[&Destination] = &[
     &direktiv::DESTINATION,
     &aviator::DESTINATION,
     &port::DESTINATION,
+    &webhook::DESTINATION,
 ];
 
 /// Every variable of every destination.
@@ -47,7 +51,7 @@ pub struct Destination {
     pub operations: &'static [Operation],
     /// Everything it reads.
     pub variables: &'static [&'static [Variable]],
-    /// The variables one of which, if set, says that this destination is wanted.
+    /// The variables one of which, if set, says that this destination is wanted. None: it is sent to only where it is named.
     pub credentials: &'static [&'static str],
     /// The jobs that the component `notify-event` has for it.
     pub hidden_jobs: &'static [HiddenJob],
@@ -67,8 +71,10 @@ pub struct Operation {
     pub description: &'static str,
     /// Whether it only reads, and so reports no action.
     pub is_read: bool,
-    /// What comes of doing it a second time.
-    pub repetition: Repetition,
+    /// What comes of doing it a second time, see [`Operation::repetition`].
+    repetition: Repetition,
+    /// What comes of it instead where this variable is set.
+    repetition_if_set: Option<(&'static str, Repetition)>,
     /// Whether it deletes something, or has a service act: a replay does that only where its file is named.
     pub is_drastic: bool,
     /// What it tells of what happened.
@@ -116,6 +122,9 @@ pub enum ActionUse {
     Reported,
     /// The same, unless this variable is set, which says it instead.
     UnlessSet(&'static str),
+    /// The same, unless the first variable is set, which says it instead, and the second one is not, for which it is needed
+    /// whatever the first one says.
+    UnlessSetWithout(&'static str, &'static str),
 }
 
 /// In which words an operation can tell what happened.
@@ -168,6 +177,7 @@ impl Operation {
             description,
             is_read: false,
             repetition: Repetition::Harmless,
+            repetition_if_set: None,
             is_drastic: false,
             action: ActionUse::None,
             words: Words::Events,
@@ -179,6 +189,12 @@ impl Operation {
     /// Says what comes of doing it a second time.
     pub const fn repeated(mut self, repetition: Repetition) -> Self {
         self.repetition = repetition;
+        self
+    }
+
+    /// Says what comes of it instead where `variable` is set.
+    pub const fn repeated_if_set(mut self, variable: &'static str, repetition: Repetition) -> Self {
+        self.repetition_if_set = Some((variable, repetition));
         self
     }
 
@@ -240,9 +256,28 @@ impl Operation {
         }
     }
 
+    /// Says that it tells the event's action, unless `variable` is set, which says it instead, and `but` is not.
+    pub const fn reports_action_unless_set_without(mut self, variable: &'static str, but: &'static str) -> Self {
+        self.action = ActionUse::UnlessSetWithout(variable, but);
+        self
+    }
+
+    /// What comes of doing it a second time, where `is_given` says which variables are set.
+    pub fn repetition(&self, is_given: impl Fn(&str) -> bool) -> Repetition {
+        match self.repetition_if_set {
+            Some((variable, repetition)) if is_given(variable) => repetition,
+            _ => self.repetition,
+        }
+    }
+
+    /// The variables on which that depends, with what comes of it where they are set.
+    pub fn repetition_if_set(&self) -> Option<(&'static str, Repetition)> {
+        self.repetition_if_set
+    }
+
     /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
-    pub fn counts(&self) -> bool {
-        matches!(self.repetition, Repetition::Asked | Repetition::Unasked)
+    pub fn counts(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        matches!(self.repetition(is_given), Repetition::Asked | Repetition::Unasked)
     }
 
     /// Whether it tells the event's action, where `is_given` says which variables are set.
@@ -251,6 +286,7 @@ impl Operation {
             ActionUse::None => false,
             ActionUse::Reported => true,
             ActionUse::UnlessSet(variable) => !is_given(variable),
+            ActionUse::UnlessSetWithout(variable, but) => !is_given(variable) || is_given(but),
         }
     }
 }
@@ -321,7 +357,7 @@ impl Destination {
     pub fn address(&self) -> Option<&'static str> {
         let mut variables = self.variables();
         variables
-            .find(|variable| variable.kind == Kind::Url)
+            .find(|variable| matches!(variable.kind, Kind::Url | Kind::SecretUrl))
             .map(|variable| variable.name)
     }
 }
@@ -383,6 +419,21 @@ impl Target {
             Some(other) => other.is_optional &= self.is_optional,
             None => targets.push(self),
         }
+    }
+
+    /// Whether doing it twice, with these values, is not the same as doing it once.
+    pub fn counts(&self, values: &Values) -> bool {
+        self.operation.counts(|name| values.is_given(name))
+    }
+
+    /// Which receiver these values lead to, where any address may be given that must not be shown: a few digits of its hash,
+    /// by which two of them can be told apart. None where the destination is one service.
+    pub fn receiver(&self, values: &Values) -> Option<String> {
+        let mut variables = self.destination.variables();
+        let address = variables.find(|variable| variable.kind == Kind::SecretUrl)?;
+        let address = &values.get(address.name).ok()??.value;
+        let hash = digest::digest(&digest::SHA256, address.trim().as_bytes());
+        Some(hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// `destination:operation`, or the destination alone for its default.
@@ -455,13 +506,18 @@ mod tests {
         };
         assert_eq!(
             of(Repetition::Unasked),
-            "cto:event direktiv:execute aviator:rollback port:run-create"
+            "cto:event direktiv:execute aviator:rollback port:run-create webhook:event"
         );
         assert_eq!(
             of(Repetition::Asked),
             "rely:create aviator:release aviator:deployment port:create port:run-update port:run-log"
         );
         assert_eq!(of(Repetition::Deduplicated), "direktiv:broadcast");
+        let webhook = find("webhook").unwrap().operation("event").unwrap();
+        assert_eq!(
+            webhook.repetition(|name| name == "WEBHOOK_SECRET"),
+            Repetition::Deduplicated
+        );
     }
 
     #[test]
@@ -544,6 +600,7 @@ mod tests {
         ("PORT_ACTION", "deploy"),
         ("PORT_RUN_ID", "r_1"),
         ("PORT_RUN_LOG", "deployed"),
+        ("WEBHOOK_URL", "https://hooks.example.com/x"),
     ];
 
     #[test]
@@ -554,6 +611,7 @@ mod tests {
             ("AVIATOR_STATUS", "success"),
             ("PORT_PROPERTIES", "{}"),
             ("PORT_RUN_STATUS", "success"),
+            ("WEBHOOK_BODY", "{}"),
         ];
         for destination in ALL {
             for operation in destination.operations {
@@ -571,7 +629,7 @@ mod tests {
                 let is_given = |variables: &[(&str, &str)], name: &str| variables.iter().any(|(own, _)| *own == name);
                 let needs = operation.needs_action(|name| is_given(EVERYTHING, name));
                 assert_eq!(without != Ok(with), needs, "{name}: {without:?}");
-                if let ActionUse::UnlessSet(variable) = operation.action {
+                if let ActionUse::UnlessSet(variable) | ActionUse::UnlessSetWithout(variable, _) = operation.action {
                     assert!(is_given(&instead, variable), "{variable}");
                     let (without, with) = known(&instead);
                     assert_eq!(without, with, "{name}, where {variable} says it");

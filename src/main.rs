@@ -7,8 +7,8 @@
 //!
 //! ```text
 //! text time problem secret files | environment | template | variables | settings | redaction | report
-//! gitlab::pipeline gitlab::slug | credentials | delivery::{request reply plan result curl} | event::action event::variables
-//! event | gitlab::{job outcome changes api} | event::scope event::auto event::job
+//! gitlab::pipeline gitlab::slug | credentials | delivery::{signature request reply plan result curl}
+//! event::action event::variables | event | gitlab::{job outcome changes api} | event::scope event::auto event::job
 //! event::resolve | delivery::{client courier}
 //! destinations | receipts | needs | facts | commands | cli main
 //! ```

@@ -26,6 +26,7 @@ pub struct Needs {
 pub struct Part<'a> {
     target: &'a Target,
     reports_action: bool,
+    counts: bool,
     names: Vec<&'a str>,
 }
 
@@ -34,7 +35,8 @@ impl<'a> Part<'a> {
     pub fn new(target: &'a Target, is_given: impl Fn(&str) -> bool, names: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
             target,
-            reports_action: target.operation.needs_action(is_given),
+            reports_action: target.operation.needs_action(&is_given),
+            counts: target.operation.counts(&is_given),
             names: names.into_iter().collect(),
         }
     }
@@ -62,7 +64,7 @@ pub fn needs<'a>(
             || (!known.job && names_fact(Fact::Jobs))
             || (!known.job_name && names_fact(Fact::JobName)),
         changes: names_fact(Fact::Changes),
-        attempts: parts.iter().any(|part| part.target.operation.counts()),
+        attempts: parts.iter().any(|part| part.counts),
         deployer: !known.deployer && parts.iter().any(|part| part.target.operation.is_of_event()),
     }
 }
@@ -111,6 +113,18 @@ mod tests {
         ] {
             assert!(!of(target, &[variable], &[]).outcome, "{target}");
         }
+    }
+
+    #[test]
+    fn a_webhooks_own_body_says_it_unless_it_is_signed() {
+        assert!(of("webhook", &[], &[]).outcome && of("webhook", &["WEBHOOK_SECRET"], &[]).outcome);
+        assert!(!of("webhook", &["WEBHOOK_BODY"], &[]).outcome);
+        assert!(of("webhook", &["WEBHOOK_BODY"], &["event.action"]).outcome);
+        assert!(
+            of("webhook", &["WEBHOOK_BODY", "WEBHOOK_SECRET"], &[]).outcome,
+            "its id is made of the action"
+        );
+        assert!(of("webhook", &[], &[]).attempts && !of("webhook", &["WEBHOOK_SECRET"], &[]).attempts);
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod values;
 
 pub use filters::FILTERS;
 use literals::Literals;
-use source::{calculates, check_size, inside, sliced};
+use source::{bracketed, calculates, check_size, inside, sliced};
 
 /// The longest text that a template may yield, in bytes. What GitLab hands over in one variable is an eighth of it.
 const LIMIT: usize = 1024 * 1024;
@@ -265,9 +265,9 @@ impl<'e> Leaf<'e> {
             Parsed::Whole(expression, _) => expression.undeclared_variables(true),
             Parsed::Mixed(template) => template.undeclared_variables(true),
         };
-        // The engine counts its functions, and overlooks what is sliced (`changes.merge_requests[:3]`).
+        // The engine counts its functions, and overlooks what is sliced.
         let names = names.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str()));
-        names.chain(sliced(self.source).map(str::to_owned)).collect()
+        names.chain(bracketed(self.source).map(str::to_owned)).collect()
     }
 
     fn render(&self, scope: &Scope) -> Result<Value, TemplateError> {

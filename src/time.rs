@@ -11,6 +11,12 @@ pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
+/// A time in whole seconds since 1970.
+pub fn unix(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// A time in RFC 3339, with a fraction or without, in UTC or with an offset: GitLab writes `2025-03-01T10:00:00.000Z`,
 /// and `+01:00` where the instance has a time zone.
 pub fn parse(time: &str) -> Option<SystemTime> {

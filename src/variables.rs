@@ -6,11 +6,13 @@
 use serde::de::DeserializeOwned;
 
 pub mod header;
+mod hidden;
 mod reader;
 mod types;
 mod url;
 
 pub use header::HeaderLine;
+pub use hidden::{Body, Headers, SecretUrl};
 pub use reader::{Reader, Renderer, Unrendered, Values};
 pub use types::{Count, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
 pub use url::{BaseUrl, is_loopback};
@@ -70,6 +72,12 @@ pub enum Kind {
     Foreign,
     /// An address with its scheme.
     Url,
+    /// An address that is itself a credential: its host at most is shown.
+    SecretUrl,
+    /// A JSON object of headers, whose values are never shown.
+    Headers,
+    /// What is sent: JSON if it looks like it, otherwise text. It may hold credentials, so it is never shown.
+    Body,
     /// A JSON object.
     Object,
     /// Any JSON.
@@ -93,10 +101,10 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Text | Self::Secret | Self::HeaderLine | Self::Foreign => "string",
-            Self::Url => "url",
-            Self::Object => "json-object",
+            Self::Url | Self::SecretUrl => "url",
+            Self::Object | Self::Headers => "json-object",
             Self::Json => "json",
-            Self::JsonOrText => "json-or-string",
+            Self::JsonOrText | Self::Body => "json-or-string",
             Self::Count => "integer",
             Self::Seconds => "seconds",
             Self::Flag => "boolean",
@@ -109,7 +117,10 @@ impl Kind {
 impl Variable {
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret | Kind::HeaderLine)
+        matches!(
+            self.kind,
+            Kind::Secret | Kind::HeaderLine | Kind::SecretUrl | Kind::Headers | Kind::Body
+        )
     }
 
     /// Whether its name is the program's own: then it may be given as `NAME_DEFAULT` too.
@@ -129,9 +140,13 @@ impl Variable {
         }
     }
 
-    /// Whether its templates run: credentials are taken as they are, and so is what somebody else wrote.
+    /// Whether its templates run: credentials are taken as they are, and so is what somebody else wrote. What is more than
+    /// a credential has them.
     pub fn has_templates(&self) -> bool {
-        !self.is_secret() && self.kind != Kind::Foreign
+        !matches!(
+            self.kind,
+            Kind::Secret | Kind::HeaderLine | Kind::SecretUrl | Kind::Foreign
+        )
     }
 
     /// Whether a replay reads it anew instead of taking what was kept: credentials, which are never kept, and addresses,
@@ -300,10 +315,10 @@ macro_rules! choice {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                match text.to_lowercase().as_str() {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(serde::de::Error::custom($crate::variables::unknown_word(&text, Self::WORDS))),
-                }
+                $(if text.eq_ignore_ascii_case($word) {
+                    return Ok(Self::$variant);
+                })+
+                Err(serde::de::Error::custom($crate::variables::unknown_word(&text, Self::WORDS)))
             }
         }
 

@@ -146,6 +146,8 @@ pub struct Credentials {
     pub port_client_id: String,
     /// Port's client secret.
     pub port_client_secret: String,
+    /// The secret that webhooks are signed with.
+    pub webhook_secret: String,
     /// GitLab's job token.
     pub gitlab_job_token: String,
     /// An access token of GitLab's.
@@ -164,6 +166,7 @@ impl Default for Credentials {
             port_client_id: text("sandboxClientId9Qx2"),
             // Escaped differently in a URL, in JSON and in base64, as real ones can be.
             port_client_secret: text("port/sandbox+Secret\"e7=="),
+            webhook_secret: text("whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMhIQ=="),
             // Not quite as long as real ones, so that no scanner takes them for any.
             gitlab_job_token: text("glcbt-sandbox-4be81d"),
             gitlab_access_token: text("glpat-sandbox-c90f27"),

@@ -10,6 +10,7 @@ mod direktiv;
 mod gitlab;
 pub(crate) mod port;
 mod rely;
+mod webhook;
 
 use serde_json::Value;
 
@@ -54,6 +55,7 @@ services! {
         Direktiv = direktiv: "A Direktiv server (docs/vendors/direktiv.md).",
         Aviator = aviator: "Aviator Releases (docs/vendors/aviator.md).",
         Port = port: "Port's API (docs/vendors/port.md).",
+        Webhook = webhook: "Receivers of webhooks (docs/vendors/webhook.md, docs/recipes.md).",
     }
     asked {
         GitLab = gitlab: "GitLab's own API (docs/gitlab.md 2.5, 11), which is asked and never reported to.",

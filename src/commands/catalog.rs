@@ -135,12 +135,18 @@ fn described(destination: &Destination) -> Value {
         "name": destination.name,
         "title": destination.title,
         "detected-by": destination.credentials,
-        "operations": destination.operations.iter().enumerate().map(|(place, operation)| json!({
-            "name": operation.name,
-            "default": place == 0,
-            "description": operation.description,
-            "repetition": operation.repetition.word(),
-        })).collect::<Value>(),
+        "operations": destination.operations.iter().enumerate().map(|(place, operation)| {
+            let mut described = json!({
+                "name": operation.name,
+                "default": place == 0,
+                "description": operation.description,
+                "repetition": operation.repetition(|_| false).word(),
+            });
+            if let Some((variable, repetition)) = operation.repetition_if_set() {
+                described["repetition-if-set"] = json!({ variable: repetition.word() });
+            }
+            described
+        }).collect::<Value>(),
         "variables": variables(destination.variables()),
     })
 }

@@ -275,7 +275,7 @@ impl<'e> Dispatch<'e, '_> {
     /// Writes and reports how a delivery ended.
     fn end(&mut self, place: usize, subject: &Subject, unmade: Option<&Unmade>, result: DeliveryResult) {
         let target = subject.target;
-        let result = doubt::advise(&target, result);
+        let result = doubt::advise(&target, &subject.values, result);
         let kept = self.record.end(place, subject, unmade, &result);
         let ended = Ended { target, result };
         (self.report)(place, &ended);

@@ -7,6 +7,7 @@ use crate::{
     delivery::{plan::Plan, result::DeliveryResult},
     destinations::{Repetition, Target},
     settings::OnDoubt,
+    variables::Values,
 };
 
 /// What is not known about a delivery.
@@ -19,15 +20,15 @@ pub struct Doubt {
     pub is_wanted: bool,
 }
 
-/// What becomes of a `plan` that was made for a delivery in doubt: where the service can be asked, it asks, and says so;
+/// What becomes of a `plan` that was made of `values` for a delivery in doubt: where the service can be asked, it asks, and says so;
 /// else it is sent only if somebody said so.
-pub fn resolve(plan: Plan, target: &Target, doubt: &Doubt, policy: OnDoubt) -> Plan {
+pub fn resolve(plan: Plan, target: &Target, values: &Values, doubt: &Doubt, policy: OnDoubt) -> Plan {
     if plan.skip.is_some() {
         return plan;
     }
     let why = &doubt.why;
     let title = target.destination.title;
-    let note = match target.operation.repetition {
+    let note = match target.operation.repetition(|name| values.is_given(name)) {
         Repetition::Harmless | Repetition::Deduplicated => return plan,
         Repetition::Asked => format!("{why}; {title} is asked first"),
         Repetition::Unasked if doubt.is_wanted => format!("{why}; it is sent, since its file was named"),
@@ -44,12 +45,13 @@ pub fn resolve(plan: Plan, target: &Target, doubt: &Doubt, policy: OnDoubt) -> P
 }
 
 /// Says of a delivery that ended in doubt what can be done about it.
-pub fn advise(target: &Target, mut result: DeliveryResult) -> DeliveryResult {
-    if !result.is_in_doubt(target.operation.counts()) {
+pub fn advise(target: &Target, values: &Values, mut result: DeliveryResult) -> DeliveryResult {
+    let repetition = target.operation.repetition(|name| values.is_given(name));
+    if !result.is_in_doubt(target.counts(values)) {
         return result;
     }
     let title = target.destination.title;
-    let advice = if target.operation.repetition == Repetition::Asked {
+    let advice = if repetition == Repetition::Asked {
         format!("In doubt: the next attempt of this job, or a replay, asks {title} first")
     } else {
         format!(

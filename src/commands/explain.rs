@@ -92,6 +92,16 @@ fn derived_from(variable: &Variable) -> Option<&'static str> {
     }
 }
 
+/// Scheme and host of an address, which are no secret.
+fn host_of(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return String::new();
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}/")
+}
+
 /// Whether a destination's variables are shown: where it is sent to, or nothing is.
 fn is_shown(destination: &Destination, targets: &[Target]) -> bool {
     let mut targets_of = targets.iter().map(|target| target.destination.name);
@@ -133,7 +143,8 @@ impl Page<'_> {
             Err(why) => ("!".to_owned(), format!("misconfigured: {why}")),
             Ok(Some(Resolved { value, origin, .. })) => {
                 let shown = match variable.kind {
-                    Kind::Secret | Kind::HeaderLine => format!("hidden, {}", shape(value)),
+                    Kind::SecretUrl => format!("{}…, the rest hidden, {}", host_of(value), shape(value)),
+                    _ if variable.is_secret() => format!("hidden, {}", shape(value)),
                     Kind::Foreign => format!("not shown, {}", shape(value)),
                     _ => show(value),
                 };

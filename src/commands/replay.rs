@@ -58,6 +58,8 @@ pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
 struct Kept {
     path: PathBuf,
     undelivered: Undelivered,
+    /// What it is delivered by.
+    values: Values,
     /// Whether somebody named the file itself, and not only its folder.
     is_named: bool,
 }
@@ -138,12 +140,17 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     let delivered = runner
         .deliver(None, deliveries, false, &|place, ended| {
             runner::report(console, ended);
-            let Kept { path, undelivered, .. } = &files[place];
+            let Kept {
+                path,
+                undelivered,
+                values,
+                ..
+            } = &files[place];
             let is_settled = judgements[place].is_settled();
-            let is_in_doubt = ended.result.is_in_doubt(undelivered.target.operation.counts());
+            let is_in_doubt = ended.result.is_in_doubt(undelivered.target.counts(values));
             // It was kept for a failure of which nothing came; of this one that is not certain.
             if is_in_doubt
-                && !undelivered.is_ambiguous
+                && !undelivered.is_in_doubt
                 && let Err(error) = mark_in_doubt(path)
             {
                 console.line(&format!("  {} can't be marked as in doubt: {error}", path.display()));
@@ -167,7 +174,7 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
 
 fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Delivery<'e> {
     let Undelivered { target, event, why, .. } = &file.undelivered;
-    let values = values(setup, &file.undelivered);
+    let values = file.values.clone();
     let in_doubt = matches!(judgement.known, Known::InDoubt(_));
     let plan: Result<Plan, Unmade> = match (&judgement.held, &judgement.known) {
         (_, Known::Settled(why)) => Ok(Plan::skip(why)),
@@ -253,6 +260,13 @@ fn held(setup: &Setup, file: &Kept, authority: &Authority) -> Option<Held> {
     if told == Told::Sent {
         return Some(Held::settled(format!("the receipt of job {job} says that it was sent")));
     }
+    let receiver = undelivered.target.receiver(&file.values);
+    if receiver.is_some() && receiver != undelivered.receiver {
+        let address = undelivered.target.destination.address().unwrap_or_default();
+        return Some(Held::back(format!(
+            "it was kept for another address than {address} is here; give it that address, or {NAME_IT}"
+        )));
+    }
     if let Some(targets) = &authority.targets {
         if !targets.iter().any(|target| target.is_like(&undelivered.target)) {
             return Some(Held::back(format!(
@@ -283,7 +297,8 @@ fn told(setup: &Setup, file: &Kept, authority: &Authority) -> Told {
     };
     let receipts = authority.receipts.iter().filter(tells);
     let name = file.path.file_name().unwrap_or_default().to_string_lossy();
-    once::told(receipts, target, event, &name, setup.console.redactor())
+    let receiver = file.undelivered.receiver.as_deref();
+    once::told(receipts, target, receiver, event, &name, setup.console.redactor())
 }
 
 /// What is known of the delivery of something that counts each time: whether an earlier attempt of this replay has made
@@ -291,7 +306,7 @@ fn told(setup: &Setup, file: &Kept, authority: &Authority) -> Told {
 /// all the same.
 fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
     let undelivered = &file.undelivered;
-    if !undelivered.target.operation.counts() {
+    if !undelivered.target.counts(&file.values) {
         return Known::Undelivered;
     }
     // That an earlier attempt of a replay ended well says the same, however the event's own job named its targets.
@@ -302,7 +317,15 @@ fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
     let redactor = setup.console.redactor();
     // Nothing of it can have been sent before the event was made.
     let since = time::parse(&undelivered.event.time).unwrap_or(SystemTime::UNIX_EPOCH);
-    match once::decide(attempts, &target, &undelivered.event, setup.policy.on_error, redactor) {
+    let receiver = undelivered.receiver.as_deref();
+    match once::decide(
+        attempts,
+        &target,
+        receiver,
+        &undelivered.event,
+        setup.policy.on_error,
+        redactor,
+    ) {
         Decision::Skip(why) => Known::Settled(why),
         // Whoever named the file did not ask for it twice.
         Decision::Doubt(once::Doubt { why, .. }) => Known::InDoubt(Doubt {
@@ -310,7 +333,7 @@ fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
             since,
             is_wanted: false,
         }),
-        Decision::Send if undelivered.is_doubtful() => Known::InDoubt(Doubt {
+        Decision::Send if undelivered.is_in_doubt => Known::InDoubt(Doubt {
             why: "it may have been processed".to_owned(),
             since,
             is_wanted: file.is_named,
@@ -363,6 +386,7 @@ fn kept(setup: &Setup, paths: &[PathBuf]) -> (Vec<Kept>, Vec<Problem>) {
                 }
                 kept.push(Kept {
                     is_named: is_named(&path, paths),
+                    values: values(setup, &undelivered),
                     path,
                     undelivered,
                 });
@@ -400,7 +424,7 @@ async fn ask(runner: &Runner<'_>, files: &[Kept], jobs: &[u64]) -> (Vec<Attempt>
         .and_then(|folder| Attempt::of_this_job(folder.begun()));
     let before: Vec<Attempt> = before.into_iter().collect();
     let gitlab = setup.gitlab_api();
-    let counts = files.iter().any(|file| file.undelivered.target.operation.counts());
+    let counts = files.iter().any(|file| file.undelivered.target.counts(&file.values));
     let is_needed = gitlab.is_ok() && (counts || !jobs.is_empty());
     let Some(clients) = runner.clients.as_ref().filter(|_| is_needed) else {
         return (before, Vec::new());

@@ -208,7 +208,7 @@ pub fn plan(
         return Err(problems.into());
     }
     Ok(match doubt {
-        Some(doubt) => doubt::resolve(plan, target, doubt, setup.policy.on_doubt),
+        Some(doubt) => doubt::resolve(plan, target, values, doubt, setup.policy.on_doubt),
         None => plan,
     })
 }

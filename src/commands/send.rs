@@ -260,7 +260,7 @@ impl Prepared {
             .targets
             .iter()
             .map(|ready| {
-                let known = self.known(setup, &ready.target, event);
+                let known = self.known(setup, &ready.target, &ready.values, event);
                 Delivery {
                     target: ready.target,
                     event: Some(event),
@@ -272,7 +272,7 @@ impl Prepared {
             })
             .collect();
         let is_concerned =
-            |one: &Delivery| one.target.operation.counts() && one.plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
+            |one: &Delivery| one.target.counts(&one.values) && one.plan.as_ref().is_ok_and(|plan| plan.skip.is_none());
         if let Some(Err(why)) = &self.facts.attempts
             && deliveries.iter().any(is_concerned)
         {
@@ -282,14 +282,23 @@ impl Prepared {
     }
 
     /// What was tried before, where it matters to `target`.
-    fn attempts(&self, target: &Target) -> &[Attempt] {
-        if target.operation.counts() { &self.attempts } else { &[] }
+    fn attempts(&self, target: &Target, values: &Values) -> &[Attempt] {
+        if target.counts(values) { &self.attempts } else { &[] }
     }
 
     /// What was tried before means this for a delivery.
-    fn known(&self, setup: &Setup, target: &Target, event: &Event) -> Decision {
+    fn known(&self, setup: &Setup, target: &Target, values: &Values, event: &Event) -> Decision {
+        let attempts = self.attempts(target, values);
+        let receiver = target.receiver(values);
         let redactor = setup.console.redactor();
-        once::decide(self.attempts(target), target, event, setup.policy.on_error, redactor)
+        once::decide(
+            attempts,
+            target,
+            receiver.as_deref(),
+            event,
+            setup.policy.on_error,
+            redactor,
+        )
     }
 
     fn plan(&self, setup: &Setup, ready: &Ready, event: &Event, known: Decision) -> Result<Plan, Unmade> {
@@ -306,7 +315,9 @@ impl Prepared {
             }),
             Decision::Send => None,
         };
-        let completed = once::completed(self.attempts(target), target, event, setup.console.redactor());
+        let attempts = self.attempts(target, &ready.values);
+        let receiver = target.receiver(&ready.values);
+        let completed = once::completed(attempts, target, receiver.as_deref(), event, setup.console.redactor());
         let rest = ready.values.clone().without(&completed);
         let mut plan = runner::plan(setup, target, event, &rest, false, doubt.as_ref())?;
         if plan.skip.is_none() || plan.in_doubt {

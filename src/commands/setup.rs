@@ -274,6 +274,7 @@ impl<'a> Setup<'a> {
         if targets.is_empty() {
             let looked_for: Vec<String> = destinations::ALL
                 .iter()
+                .filter(|destination| !destination.credentials.is_empty())
                 .map(|destination| format!("{} ({})", destination.credentials.join(" or "), destination.name))
                 .collect();
             problems.push(Problem::new(

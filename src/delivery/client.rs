@@ -7,7 +7,7 @@ mod tls;
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use reqwest::{Url, header, redirect};
@@ -109,7 +109,7 @@ impl Client {
         })
     }
 
-    /// Sends `request` and reads up to `limit` bytes of the reply, all within `timeout`. `address` is the variable that
+    /// Sends `request` and reads up to `limit` bytes of the reply, from `now` on within `timeout`. `address` is the variable that
     /// leads there, for messages.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Client {
         request: &Request,
         address: Option<&str>,
         learned: &dyn Fn(&str) -> Option<Secret>,
-        timeout: Duration,
+        (now, timeout): (SystemTime, Duration),
         limit: usize,
     ) -> Result<Reply, SendError> {
         let build = |text: &Text| text.expose(learned).unwrap_or_default();
@@ -143,8 +143,14 @@ impl Client {
                 (name, _) => builder.header(name, value),
             };
         }
-        if let Some(body) = &request.body {
-            builder = builder.body(build(body));
+        let body = request.body.as_ref().map(build);
+        if let Some(signing) = &request.signing {
+            for (name, value) in signing.headers(now, body.as_deref().unwrap_or_default()) {
+                builder = builder.header(name, value);
+            }
+        }
+        if let Some(body) = body {
+            builder = builder.body(body);
         } else if request.method != super::request::Method::Get {
             builder = builder.header(header::CONTENT_LENGTH, "0");
         }

@@ -255,7 +255,13 @@ impl InFlight<'_> {
         let result = self
             .courier
             .client
-            .send(&step.request, self.address, &learned, timeout, step.limit)
+            .send(
+                &step.request,
+                self.address,
+                &learned,
+                (SystemTime::now(), timeout),
+                step.limit,
+            )
             .await;
         let label = self.label;
         let what = format!("{label} {}, attempt {} of {}", step.name, sent.attempts, self.attempts);

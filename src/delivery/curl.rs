@@ -4,6 +4,7 @@
 use super::{
     plan::{Login, Plan},
     request::{Form, Method, Part, Request, Text},
+    signature::{self, Signing},
 };
 
 /// A longer body is handed to curl on its standard input: an argument has a limit of 128 KiB on Linux.
@@ -40,7 +41,7 @@ fn log_in(login: &Login) -> String {
     )
 }
 
-/// One request as one command.
+/// One request as one command; one that is signed, as the commands that sign it and one that sends it.
 pub fn command(request: &Request) -> String {
     let mut words = vec![
         "curl --fail-with-body --silent --show-error".to_owned(),
@@ -56,7 +57,15 @@ pub fn command(request: &Request) -> String {
         words.push(format!("--header {}", quoted(&line)));
     }
     let mut here = String::new();
+    let mut before = String::new();
+    if let Some(signing) = &request.signing {
+        let nothing = Text::default();
+        before = sign(signing, request.body.as_ref().unwrap_or(&nothing));
+        words.push(format!("--header \"{}: $webhook_timestamp\"", signature::TIMESTAMP));
+        words.push(format!("--header \"{}: $webhook_signature\"", signature::SIGNATURE));
+    }
     match &request.body {
+        Some(_) if request.signing.is_some() => words.push("--data-binary @-".to_owned()),
         Some(Text(parts))
             if parts.iter().all(|part| matches!(part, Part::Known(_))) && length(parts) > LONGEST_ARGUMENT =>
         {
@@ -69,7 +78,24 @@ pub fn command(request: &Request) -> String {
         None => words.push("--header 'Content-Length: 0'".to_owned()),
     }
     words.push(quoted(&request.url));
-    words.join(" \\\n  ") + &here
+    before + &words.join(" \\\n  ") + &here
+}
+
+/// The commands that sign a body, as of the moment when they run, and hand it to what follows.
+fn sign(signing: &Signing, body: &Text) -> String {
+    let Signing { id, variable, .. } = signing;
+    let body = quoted(body);
+    let body = if body.is_empty() { "''" } else { &body };
+    format!(
+        "webhook_body={body}\n\
+         webhook_timestamp=$(date +%s)\n\
+         webhook_signature=$(for secret in $(printf %s \"${variable}\" | tr ',' ' '); do\n  \
+         key=$(printf %s \"${{secret#whsec_}}\" | base64 -d | od -An -v -tx1 | tr -d ' \\n')\n  \
+         printf 'v1,%s ' \"$(printf %s \"{id}.$webhook_timestamp.$webhook_body\" |\n    \
+         openssl dgst -sha256 -mac HMAC -macopt \"hexkey:$key\" -binary | base64)\"\n\
+         done)\n\
+         printf %s \"$webhook_body\" |\n"
+    )
 }
 
 fn known(part: &Part) -> &str {
@@ -89,6 +115,7 @@ fn quoted(text: &Text) -> String {
     let is_simple = |text: &str| !text.contains(['"', '$', '`', '\\', '!', '\n']);
     if let [Part::Known(before), last] = &text.0[..]
         && let Some(name) = variable(last)
+        && !matches!(last, Part::Secret(_, Form::Member(_) | Form::MemberInJson(_)))
         && is_simple(before)
     {
         return format!("\"{before}${name}\"");
@@ -100,10 +127,26 @@ fn quoted(text: &Text) -> String {
             (Some(name), Part::Secret(_, Form::InJson)) => {
                 format!("\"$(printf %s \"${name}\" | sed 's/[\\\\\"]/\\\\&/g')\"")
             }
+            (Some(name), Part::Secret(_, Form::Member(member) | Form::MemberInJson(member))) => {
+                format!("\"$({})\"", member_of(name, member))
+            }
             (Some(name), _) => format!("\"${name}\""),
             (None, part) => format!("'{}'", known(part).replace('\'', "'\\''")),
         })
         .collect()
+}
+
+/// What prints a member of the JSON that a variable holds, as it stands there.
+fn member_of(variable: &str, member: &str) -> String {
+    let name: String = member
+        .chars()
+        .flat_map(|character| {
+            let is_special = matches!(character, '\\' | '.' | '*' | '[' | ']' | '^' | '$' | '/');
+            is_special.then_some('\\').into_iter().chain([character])
+        })
+        .collect();
+    let name = name.replace('\'', "'\\''");
+    format!("printf %s \"${variable}\" | tr -d '\\n' | sed -n 's/.*\"{name}\" *: *\"\\([^\"]*\\)\".*/\\1/p'")
 }
 
 fn variable(part: &Part) -> Option<&str> {

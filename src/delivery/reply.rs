@@ -16,6 +16,9 @@ const SHOWN: usize = 300;
 /// (docs/vendors/port.md 1).
 const REQUEST_ID_HEADERS: &[&str] = &["x-trace-id", "x-request-id", "request-id", "x-correlation-id", "cf-ray"];
 
+/// What a page is called.
+const PAGE: &str = "an HTML page";
+
 /// Resets above this are points in time, below it they are seconds to wait: Port's docs and its own clients disagree,
 /// and this is how its Ocean framework tells them apart (docs/vendors/port.md 5).
 const EPOCH_FROM: u64 = 10_000;
@@ -209,6 +212,23 @@ impl Reply {
         self.expect_json().map(|_| ())
     }
 
+    /// A successful reply with any body but a page: the receiver documents none.
+    ///
+    /// # Errors
+    /// As [`Reply::expect_object`].
+    pub fn expect_no_page(&self) -> Result<(), Unexpected> {
+        if !self.is_success() {
+            return Err(Unexpected::Status);
+        }
+        match self.kind() {
+            page if page == PAGE => Err(Unexpected::Undocumented(format!(
+                "answered {} with {PAGE}, as a login or a proxy does: the address may lead somewhere else",
+                self.status
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The verdict on a success that says that it is none.
     pub fn contradictory(&self) -> Unexpected {
         Unexpected::Undocumented(format!("answered {}, but says: {}", self.status, self.complaint()))
@@ -234,7 +254,7 @@ impl Reply {
             .to_lowercase();
         let is_html = start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<head");
         if is_html || self.header("content-type").is_some_and(|kind| kind.contains("html")) {
-            "an HTML page"
+            PAGE
         } else if self.body.trim().is_empty() {
             "no body"
         } else if !self.is_utf8 {
@@ -266,7 +286,7 @@ impl Reply {
         let found = self.json().map(complaints).unwrap_or_default();
         if !found.is_empty() {
             found.join(": ")
-        } else if self.encoding().is_some() || self.kind() == "an HTML page" {
+        } else if self.encoding().is_some() || self.kind() == PAGE {
             self.kind()
         } else {
             self.body.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::signature::Signing;
 use crate::secret::Secret;
 
 /// HTTP methods that the services want.
@@ -33,12 +34,16 @@ impl Method {
 }
 
 /// How a credential is written where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
     /// As it is.
     Plain,
     /// As JSON writes it between quotes.
     InJson,
+    /// As it is; its variable holds JSON, of which it is the member of this name.
+    Member(String),
+    /// The same, as JSON writes it between quotes.
+    MemberInJson(String),
 }
 
 /// A piece of text: known, or a credential.
@@ -90,8 +95,8 @@ impl Text {
         for part in &self.0 {
             match part {
                 Part::Known(known) => text.push_str(known),
-                Part::Secret(secret, Form::Plain) => text.push_str(secret.expose()),
-                Part::Secret(secret, Form::InJson) => {
+                Part::Secret(secret, Form::Plain | Form::Member(_)) => text.push_str(secret.expose()),
+                Part::Secret(secret, Form::InJson | Form::MemberInJson(_)) => {
                     let quoted = Value::from(secret.expose()).to_string();
                     text.push_str(&quoted[1..quoted.len() - 1]);
                 }
@@ -132,6 +137,8 @@ pub struct Request {
     pub headers: Vec<(String, Text)>,
     /// The body, if it has one.
     pub body: Option<Text>,
+    /// How each attempt is signed, if it is.
+    pub signing: Option<Signing>,
 }
 
 impl Request {
@@ -142,6 +149,7 @@ impl Request {
             url: url.into(),
             headers: Vec::new(),
             body: None,
+            signing: None,
         }
     }
 
@@ -166,6 +174,12 @@ impl Request {
     pub fn body(mut self, content_type: &str, body: impl Into<Text>) -> Self {
         self.body = Some(body.into());
         self.header("Content-Type", content_type)
+    }
+
+    /// Has each attempt signed.
+    pub fn signed(mut self, signing: Signing) -> Self {
+        self.signing = Some(signing);
+        self
     }
 
     /// The variables whose credentials this carries, each once.

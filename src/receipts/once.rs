@@ -15,6 +15,7 @@ use crate::{
     report::class::Class,
     settings::OnError,
     time,
+    variables::Values,
 };
 
 /// An earlier attempt of this job, and its receipt if it left one.
@@ -67,11 +68,12 @@ pub struct Doubt {
     pub since: SystemTime,
 }
 
-/// Decides whether `event` still has to go to `target`. `on_error` is the policy under which the attempts ran too:
+/// Decides whether `event` still has to go to `target`, and there to `receiver`, if it has several. `on_error` is the policy under which the attempts ran too:
 /// they are the same job.
 pub fn decide(
     attempts: &[Attempt],
     target: &Target,
+    receiver: Option<&str>,
     event: &Event,
     on_error: OnError,
     redactor: &Redactor,
@@ -81,7 +83,7 @@ pub fn decide(
     for Attempt { job, receipt } in attempts {
         match receipt {
             Some(receipt) => {
-                for entry in entries(receipt, target, event, redactor) {
+                for entry in entries(receipt, target, receiver, event, redactor) {
                     if entry.class == Class::Sent {
                         return Decision::Skip(format!("job {}, an earlier attempt, has sent it", job.id));
                     }
@@ -161,10 +163,16 @@ fn since(jobs: &[&Job]) -> SystemTime {
 }
 
 /// The variables of which earlier attempts left nothing to do, although the rest failed.
-pub fn completed(attempts: &[Attempt], target: &Target, event: &Event, redactor: &Redactor) -> Vec<&'static str> {
+pub fn completed(
+    attempts: &[Attempt],
+    target: &Target,
+    receiver: Option<&str>,
+    event: &Event,
+    redactor: &Redactor,
+) -> Vec<&'static str> {
     let receipts = attempts.iter().filter_map(|attempt| attempt.receipt.as_ref());
     let names: Vec<&String> = receipts
-        .flat_map(|receipt| entries(receipt, target, event, redactor))
+        .flat_map(|receipt| entries(receipt, target, receiver, event, redactor))
         .flat_map(|entry| &entry.completed)
         .collect();
     let declared = target.destination.variables().map(|variable| variable.name);
@@ -189,13 +197,16 @@ pub enum Told {
 pub fn told<'a>(
     receipts: impl Iterator<Item = &'a Receipt> + Clone,
     target: &Target,
+    receiver: Option<&str>,
     event: &Event,
     file: &str,
     redactor: &Redactor,
 ) -> Told {
     let of_event = |receipt: &'a Receipt| {
         let is_kept = receipt.undelivered.iter().any(|kept| kept.ends_with(file));
-        entries(receipt, target, event, redactor).last().filter(|_| !is_kept)
+        entries(receipt, target, receiver, event, redactor)
+            .last()
+            .filter(|_| !is_kept)
     };
     let is_sent = |entry: &Entry| entry.class == Class::Sent;
     if receipts.clone().filter_map(of_event).any(is_sent) {
@@ -218,12 +229,14 @@ pub fn told<'a>(
 fn entries<'a>(
     receipt: &'a Receipt,
     target: &Target,
+    receiver: Option<&str>,
     event: &Event,
     redactor: &Redactor,
 ) -> impl Iterator<Item = &'a Entry> {
     let hidden = |text: Option<String>| text.map(|text| redactor.text(&text));
     let nothing = DeliveryResult::unsent(Class::Skipped, "", None);
-    let mut ours = Entry::new(target, Some(event), &nothing);
+    let mut ours = Entry::new(target, Some(event), &Values::default(), &nothing);
+    ours.receiver = receiver.map(str::to_owned);
     ours.event_id = hidden(ours.event_id);
     ours.event_name = hidden(ours.event_name);
     ours.action = hidden(ours.action);
@@ -286,6 +299,7 @@ mod tests {
         decide(
             attempts,
             &Target::parse("cto", true).unwrap(),
+            None,
             event,
             OnError::Warn,
             &Redactor::default(),
@@ -314,7 +328,14 @@ mod tests {
         let event = event("success", GIVEN, None);
         let target = |label: &str| Target::parse(label, false).unwrap();
         let told = |receipts: &[Receipt], label: &str| {
-            told(receipts.iter(), &target(label), &event, "a.json", &Redactor::default())
+            told(
+                receipts.iter(),
+                &target(label),
+                None,
+                &event,
+                "a.json",
+                &Redactor::default(),
+            )
         };
         let mut listed = receipt("sent", "success");
         listed.undelivered = vec!["undelivered/a.json".to_owned()];
@@ -444,7 +465,7 @@ mod tests {
         let target = Target::parse("cto", true).unwrap();
         let event = event("success", GIVEN, None);
         assert!(matches!(
-            decide(&ended, &target, &event, OnError::Ignore, &Redactor::default()),
+            decide(&ended, &target, None, &event, OnError::Ignore, &Redactor::default()),
             Decision::Doubt(_)
         ));
     }

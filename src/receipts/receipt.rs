@@ -12,6 +12,7 @@ use crate::{
     redaction::Redactor,
     report::class::Class,
     text::one_line,
+    variables::Values,
 };
 
 /// GitLab reads this many variables from a dotenv report (docs/gitlab.md 3.7).
@@ -125,6 +126,9 @@ pub struct Entry {
     /// Which run of the deploy job it told of.
     #[serde(default)]
     pub deploy_run: Option<DeployRun>,
+    /// Which receiver, where its destination may lead anywhere, see [`Target::receiver`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<String>,
     /// Variables of which nothing is left to do, although the rest failed.
     #[serde(default)]
     pub completed: Vec<String>,
@@ -156,8 +160,8 @@ impl Entry {
         redactor.record(&serde_json::to_value(self).unwrap_or_default())
     }
 
-    /// How the delivery of `event` to `target` ended.
-    pub fn new(target: &Target, event: Option<&Event>, result: &DeliveryResult) -> Self {
+    /// How the delivery of `event` to `target`, by its `values`, ended.
+    pub fn new(target: &Target, event: Option<&Event>, values: &Values, result: &DeliveryResult) -> Self {
         Self {
             destination: target.destination.name.to_owned(),
             operation: target.operation.name.to_owned(),
@@ -169,7 +173,7 @@ impl Entry {
             accepted: result.is_accepted,
             ambiguous: result.is_ambiguous,
             under_way: false,
-            in_doubt: result.is_in_doubt(target.operation.counts()),
+            in_doubt: result.is_in_doubt(target.counts(values)),
             attempts: result.attempts,
             milliseconds: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
             request_id: result.request_id.clone(),
@@ -177,17 +181,19 @@ impl Entry {
             event_id: event.and_then(|event| event.id.clone()),
             action: event.and_then(|event| event.known_action().map(str::to_owned)),
             deploy_run: event.map(Event::deploy_run),
+            receiver: target.receiver(values),
             completed: result.completed.iter().map(|&name| name.to_owned()).collect(),
         }
     }
 
-    /// Whether this tells of the same event and the same operation as `other`.
+    /// Whether this tells of the same event, the same operation and the same receiver as `other`.
     pub fn is_about(&self, other: &Self) -> bool {
         self.destination == other.destination
             && self.operation == other.operation
             && self.event_id == other.event_id
             && self.event_name == other.event_name
             && self.action == other.action
+            && self.receiver == other.receiver
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> Record<'a> {
     /// Marks that the delivery at `place` has not ended. Nothing of it may be sent before [`write`](Self::write). `mark` is
     /// how it ends if nothing more is heard of it, see [`mark`].
     pub fn mark(&mut self, place: usize, subject: &Subject, mark: &DeliveryResult) {
-        let entry = Entry::new(&subject.target, subject.event, mark);
+        let entry = Entry::new(&subject.target, subject.event, &subject.values, mark);
         self.enter(
             place,
             Entry {
@@ -98,7 +98,8 @@ impl<'a> Record<'a> {
         unmade: Option<&Unmade>,
         result: &DeliveryResult,
     ) -> Option<String> {
-        self.enter(place, Entry::new(&subject.target, subject.event, result));
+        let entry = Entry::new(&subject.target, subject.event, &subject.values, result);
+        self.enter(place, entry);
         let is_lost = result.class.is_failure() && !result.is_accepted;
         if is_lost {
             self.keep(place, subject, unmade, result);

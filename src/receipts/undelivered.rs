@@ -30,8 +30,10 @@ pub struct Undelivered {
     pub unreadable: Vec<String>,
     /// Why it was not delivered.
     pub why: String,
-    /// Whether it may have been processed all the same.
-    pub is_ambiguous: bool,
+    /// Whether it may have been processed all the same, and would then be done twice.
+    pub is_in_doubt: bool,
+    /// Which receiver it was for, where its destination may lead anywhere, see [`Target::receiver`].
+    pub receiver: Option<String>,
     /// The job that was to report it.
     pub origin: Origin,
 }
@@ -47,6 +49,8 @@ struct Form {
     why: String,
     #[serde(default, alias = "ambiguous")]
     in_doubt: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receiver: Option<String>,
     #[serde(flatten)]
     origin: Origin,
     #[serde(default)]
@@ -87,7 +91,8 @@ impl Undelivered {
             event,
             settings,
             unreadable,
-            is_ambiguous: result.is_ambiguous,
+            is_in_doubt: result.is_ambiguous && target.counts(values),
+            receiver: target.receiver(values),
             origin,
             why: format!(
                 "{}: {}",
@@ -114,7 +119,8 @@ impl Undelivered {
             operation: self.target.operation.name.to_owned(),
             optional: self.target.is_optional,
             why: self.why.clone(),
-            in_doubt: self.is_doubtful(),
+            in_doubt: self.is_in_doubt,
+            receiver: self.receiver.clone(),
             origin: self.origin.clone(),
             settings: self.settings.clone(),
             unreadable: self.unreadable.clone(),
@@ -149,7 +155,8 @@ impl Undelivered {
             settings: form.settings,
             unreadable: form.unreadable,
             why: form.why,
-            is_ambiguous: form.in_doubt,
+            is_in_doubt: form.in_doubt,
+            receiver: form.receiver,
             origin: form.origin,
         })
     }
@@ -177,11 +184,6 @@ impl Undelivered {
             }
         };
         Values::new(self.target.destination.variables().map(of_one).collect())
-    }
-
-    /// Whether sending it could do twice what must be done once.
-    pub fn is_doubtful(&self) -> bool {
-        self.is_ambiguous && self.target.operation.counts()
     }
 }
 

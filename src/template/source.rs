@@ -69,6 +69,15 @@ pub fn sliced(source: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The names in expressions with brackets, those in quotes too: the engine overlooks what stands before a slice
+/// (`(changes.merge_requests | default([]))[:3]`).
+pub fn bracketed(source: &str) -> impl Iterator<Item = &str> {
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '.');
+    let with_brackets = tags(source).filter(|(_, tag)| tag.contains('['));
+    let words = with_brackets.flat_map(move |(_, tag)| tag.split(move |character| !is_part(character)));
+    words.filter(|word| word.split_once('.').is_some_and(|(root, _)| ROOTS.contains(&root)))
+}
+
 /// Refuses what could exhaust the stack, and tells where.
 ///
 /// # Errors

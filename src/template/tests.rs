@@ -185,6 +185,10 @@ fn names_are_known_before() {
         names("{% for one in changes.merge_requests[:2] %}{{ one.iid }}{% endfor %}{{ event.commit[:8] }}"),
         ["changes.merge_requests", "event.commit"]
     );
+    assert_eq!(
+        names("{% for one in (changes.merge_requests | default([]))[:2] %}{{ one.iid }}{% endfor %}"),
+        ["changes.merge_requests"]
+    );
 }
 
 #[test]

@@ -58,8 +58,7 @@ pub fn clean(variable: &str, line: &str) -> Result<(String, bool), Problem> {
     let Some((name, value)) = line.trim().split_once(':') else {
         return Err(problem("is no header line, for it has no colon; write `Name: value`"));
     };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_name) {
+    if !is_name(name) {
         return Err(problem(
             "is no header line: what is before the colon can't be a header's name; write `Name: value`",
         ));
@@ -70,8 +69,7 @@ pub fn clean(variable: &str, line: &str) -> Result<(String, bool), Problem> {
         Some((scheme, pasted)) => (format!("{} ", scheme.trim_end()), pasted),
         None => (String::new(), value),
     };
-    let is_bare_scheme = ["bearer", "basic"].contains(&pasted.to_lowercase().as_str());
-    if pasted.is_empty() || (is_bare_scheme && name.eq_ignore_ascii_case("authorization")) {
+    if pasted.is_empty() || is_bare_scheme(name, pasted) {
         return Err(problem(
             "has nothing behind its header's name: GitLab had nothing to put there. The variable that it refers to \
              is undefined, or protected and this branch or tag is not. See Settings > CI/CD > Variables",
@@ -96,6 +94,17 @@ pub fn clean(variable: &str, line: &str) -> Result<(String, bool), Problem> {
 
 /// Why a text can't be sent.
 pub const UNFIT: &str = "has a line break or another character in it that no HTTP header can carry";
+
+/// Whether a text can be a header's name.
+pub fn is_name(text: &str) -> bool {
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_sign)
+}
+
+/// Whether all that the header `name` has is a scheme, without the credential behind it.
+pub fn is_bare_scheme(name: &str, last_word: &str) -> bool {
+    ["bearer", "basic"].contains(&last_word.to_lowercase().as_str()) && name.eq_ignore_ascii_case("authorization")
+}
 
 /// Whether a header can carry the text.
 pub fn is_value(text: &str) -> bool {

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{BaseUrl, Default, FromVariable, Group, Kind, Resolved, Variable, header, missing, parse_json, types};
+use super::{
+    Body, Default, FromVariable, Group, Kind, Resolved, Variable, header, missing, parse_json, types, url::require_tls,
+};
 use crate::{
     environment::{Environment, Found, Origin},
     problem::{Problem, Unmade},
@@ -112,7 +114,8 @@ impl Reader<'_> {
             });
         }
         let is_json = match variable.kind {
-            Kind::Object | Kind::Json => true,
+            Kind::Object | Kind::Headers | Kind::Json => true,
+            Kind::Body => Body::looks_like_json(&found.value),
             Kind::JsonOrText => types::looks_like_json(&found.value),
             _ => false,
         };
@@ -198,10 +201,9 @@ impl Unrendered {
     /// Whether a value is one that `variable` may have.
     fn check(&self, variable: &Variable, found: &Resolved) -> Result<(), Problem> {
         (variable.check)(&found.value).map_err(|message| Problem::new(&found.name, message))?;
-        if variable.kind == Kind::Url && !self.allow_http {
-            BaseUrl::parse(&found.value)
-                .and_then(|url| url.require_tls())
-                .map_err(|message| Problem::new(&found.name, message))?;
+        let is_address = matches!(variable.kind, Kind::Url | Kind::SecretUrl);
+        if is_address && !self.allow_http {
+            require_tls(&found.value).map_err(|message| Problem::new(&found.name, message))?;
         }
         Ok(())
     }

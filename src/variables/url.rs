@@ -49,19 +49,30 @@ impl BaseUrl {
         format!("{base}{path}")
     }
 
-    /// Whether credentials may go there: over https, or to this machine.
+    /// As [`require_tls`].
     ///
     /// # Errors
     /// It is `http://` to another machine.
     pub fn require_tls(&self) -> Result<(), String> {
-        let is_loopback = self.0.host().is_some_and(|host| is_loopback(&host));
-        if self.0.scheme() == "https" || is_loopback {
-            return Ok(());
-        }
-        Err("is http://, which would send credentials in the clear; use https://, or set NOTIFY_ALLOW_HTTP=true if the \
-             network between is your own"
-            .to_owned())
+        require_tls(self.0.as_str())
     }
+}
+
+/// Whether credentials may go to an address: over https, or to this machine.
+///
+/// # Errors
+/// It is `http://` to another machine, or none.
+pub fn require_tls(address: &str) -> Result<(), String> {
+    let url = Url::parse(address.trim()).map_err(|error| format!("is no address ({error})"))?;
+    let is_loopback = url.host().is_some_and(|host| is_loopback(&host));
+    if url.scheme() == "https" || is_loopback {
+        return Ok(());
+    }
+    Err(
+        "is http://, which would send credentials in the clear; use https://, or set NOTIFY_ALLOW_HTTP=true if the \
+         network between is your own"
+            .to_owned(),
+    )
 }
 
 /// Whether a host is this machine: by its address, or by the one name that the client resolves to that address itself.
@@ -96,7 +107,7 @@ mod tests {
 
     #[test]
     fn loopback_is_an_address() {
-        let may_go = |url: &str| BaseUrl::parse(url).expect("it is an address").require_tls().is_ok();
+        let may_go = |url: &str| require_tls(url).is_ok();
         for here in [
             "http://localhost:8080/x",
             "http://LocalHost",

@@ -74,7 +74,8 @@ fn everything_is_ready_and_nothing_is_written() {
     assert_eq!(ran.stdout, "");
     assert_eq!(states(&sandbox), before);
     only_reads(&sandbox);
-    for service in Service::ALL {
+    // Of a webhook the host alone is asked.
+    for service in Service::ALL.into_iter().filter(|service| *service != Service::Webhook) {
         assert!(!sandbox.requests_to(service).is_empty(), "{service:?} was asked");
     }
     assert_eq!(

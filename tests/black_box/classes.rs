@@ -226,7 +226,8 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
 
 #[test]
 fn a_refused_credential_is_named() {
-    for credential in credentials() {
+    // A webhook's have a form, without which they are misconfigured (see `webhook`).
+    for credential in credentials().into_iter().filter(|one| one.destination != "webhook") {
         let (destination, variable) = (credential.destination, credential.variable);
         let sandbox = ready();
         prepared(&sandbox, &[destination])
@@ -266,6 +267,10 @@ fn a_success_that_does_not_look_like_one_is_none() {
             (Fault::NotJson, "something that is not JSON"),
             (Fault::Oversize(limit(operation) + 1), "more than the"),
         ] {
+            // A webhook may answer with anything but a page.
+            if *operation == "webhook" && fault == Fault::NotJson {
+                continue;
+            }
             let sandbox = ready();
             fail(&sandbox, *service, 9, &fault);
             prepared(&sandbox, &[operation])

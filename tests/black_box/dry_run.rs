@@ -155,6 +155,31 @@ fn ugly_values_survive_the_shell() {
 }
 
 #[test]
+fn a_webhooks_credentials_are_read_from_its_variables_and_its_signature_is_made_by_the_shell() {
+    let headers =
+        r#"{"X-Api-Key": "k3y of:the/receiver", "Authorization": "Bearer t0ken=", "X-Env": "{{ event.environment }}"}"#;
+    let body = json!({
+        "routing_key": "r0uting+key/of a service", "nested": {"apiToken": "t0ken \"quoted"}, "text": UGLY, "n": 1.50,
+    });
+    let body = body.to_string().replace("t0ken \\\"quoted", "t0ken-quoted");
+    let second = format!(
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,{}",
+        Credentials::default().webhook_secret
+    );
+    for variables in [
+        vec![("WEBHOOK_BODY", body.as_str()), ("WEBHOOK_HEADERS", headers)],
+        vec![
+            ("WEBHOOK_BODY", UGLY),
+            ("WEBHOOK_METHOD", "PUT"),
+            ("WEBHOOK_SECRET", &second),
+        ],
+        vec![("EVENT_TITLE", UGLY)],
+    ] {
+        check(&["webhook"], &Options::default(), &variables);
+    }
+}
+
+#[test]
 fn a_body_longer_than_an_argument_may_be_is_sent_too() {
     let message = format!(
         "{UGLY}{}",

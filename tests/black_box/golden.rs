@@ -448,3 +448,44 @@ fn port() {
         ],
     );
 }
+
+#[test]
+fn webhook() {
+    const UNSIGNED: (&str, &str) = ("WEBHOOK_SECRET", "");
+    check(
+        Service::Webhook,
+        &Options::default(),
+        &actions(&[&["webhook"]], &[("EVENT_ENVIRONMENT", "production")]),
+    );
+    check(
+        Service::Webhook,
+        &Options::default(),
+        &[
+            case(
+                "unsigned",
+                &[&["webhook"]],
+                &[UNSIGNED, ("EVENT_PROPERTIES", PROPERTIES)],
+            ),
+            case(
+                "own-body",
+                &[&["webhook"]],
+                &[
+                    ("WEBHOOK_METHOD", "PATCH"),
+                    (
+                        "WEBHOOK_HEADERS",
+                        r#"{"Content-Type": "application/json; charset=UTF-8", "X-Attempt": "{{ event.attempt }}"}"#,
+                    ),
+                    (
+                        "WEBHOOK_BODY",
+                        r#"{"token": "t0ken-of-the-body", "n": 1.50, "attempt": "{{ event.attempt }}", "list": [null, {"title": "{{ env.CI_COMMIT_TITLE }}"}]}"#,
+                    ),
+                ],
+            ),
+            case(
+                "text",
+                &[&["webhook"]],
+                &[("WEBHOOK_BODY", "{{ event.title }}:\n\"{{ event.branch }}\" 🚀")],
+            ),
+        ],
+    );
+}

@@ -378,7 +378,10 @@ fn direktivs_token_alone_suits_every_version_for_every_operation() {
         }
         assert_eq!(namespace["instances"][0]["input"], r#"{"version":"1.50"}"#);
         assert_eq!(namespace["events"][0]["data"], json!({"version": "1.50"}));
-        assert_eq!(namespace["events"][0]["id"], "acme-shop-8812-success");
+        assert_eq!(
+            namespace["events"][0]["id"],
+            "acme-shop-8812-deployment-success-57aa1c19ad692bf3"
+        );
     }
 }
 
@@ -594,7 +597,10 @@ fn a_deployments_life_is_told_to_all_five_services_with_one_call_each_time() {
     run(&["rely", "cto", "direktiv:broadcast", "aviator", "port"], "success");
     // By detection: every destination whose credentials are set.
     let ran = run(&[], "success");
-    for service in Service::DESTINATIONS {
+    let detected = Service::DESTINATIONS
+        .into_iter()
+        .filter(|service| *service != Service::Webhook);
+    for service in detected {
         assert!(
             ran.stderr.contains(&format!("  {:<18} sent", service.name())),
             "{}",

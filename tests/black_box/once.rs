@@ -215,7 +215,7 @@ fn what_is_an_upsert_asks_nobody_and_repeats() {
     job.attempt()
         .exits(0)
         .says("2 sent, 1 skipped")
-        .says("already received the event acme-shop-8812-success");
+        .says("already received the event acme-shop-8812-deployment-success-57aa1c19ad692bf3");
     assert_eq!(job.sandbox.requests_to(Service::GitLab).len(), 0);
     let entities = |service, kind: &str| job.sandbox.state(service)["entities"][kind].clone();
     assert_eq!(

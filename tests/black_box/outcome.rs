@@ -780,7 +780,7 @@ fn outside_gitlab_a_dry_run_leaves_the_action_open() {
     for open in [
         r#""status":"<action>""#,
         r#""event_action":"<action>""#,
-        "acme-shop-8812-production-<action>",
+        "acme-shop-8812-production-deployment--action--",
         r#""release_candidate_version":"1.4.0-rc1","status":"<action>""#,
         r#""action":"<action>""#,
         r#"{"status":"<status>"}"#,

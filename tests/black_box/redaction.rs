@@ -89,10 +89,12 @@ fn a_service_that_echoes_credentials_and_body_is_quoted_without_them() {
     at_once(OPERATIONS.iter().copied(), |(operation, service)| {
         let sandbox = ready();
         fail(&sandbox, service, 9, &Fault::EchoSecrets);
-        watched(operation, prepared(&sandbox, &[operation]))
-            .run()
-            .exits(76)
-            .says("[hidden]");
+        let token = "token-of-the-webhook-7c1e";
+        let run = prepared(&sandbox, &[operation]).var(
+            "WEBHOOK_HEADERS",
+            json!({"Authorization": format!("Bearer {token}")}).to_string(),
+        );
+        watched(operation, run).and(token).run().exits(76).says("[hidden]");
     });
 }
 
@@ -195,7 +197,8 @@ fn every_form_in_headers_that_are_shown_is_hidden() {
 
 #[test]
 fn a_wrong_token_is_hidden_as_well_as_a_right_one() {
-    for credential in credentials() {
+    // A webhook's have a form, without which they are not sent (see `webhook`).
+    for credential in credentials().into_iter().filter(|one| one.destination != "webhook") {
         let (destination, variable) = (credential.destination, credential.variable);
         let sandbox = ready();
         sandbox.fail(service_of(destination), 9, Fault::EchoSecrets);

@@ -35,6 +35,7 @@ const FREE: &[(&str, Service, &str)] = &[
     ("port:search", Service::Port, "POST"),
     ("port:delete", Service::Port, "DELETE"),
     ("port:run-update", Service::Port, "PATCH"),
+    ("webhook", Service::Webhook, "POST"),
 ];
 
 #[test]

@@ -53,6 +53,7 @@ const NEEDS: &[(&str, &[(&str, &str)])] = &[
     ("port:run-create", &[]),
     ("port:run-update", &[]),
     ("port:run-log", &[("PORT_RUN_LOG", "a line")]),
+    ("webhook", &[]),
 ];
 
 #[test]
