@@ -132,6 +132,6 @@ mod tests {
         }
         assert!(!is_credential_header("content-type"));
         assert!(is_credential_parameter("job_token") && !is_credential_parameter("page"));
-        assert_eq!(credential_fields().collect::<Vec<_>>(), ["clientSecret"]);
+        assert_eq!(credential_fields().collect::<Vec<_>>(), ["clientSecret", "routing_key"]);
     }
 }

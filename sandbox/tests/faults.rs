@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 fn event(sandbox: &Sandbox) -> Value {
     json!({"team_id": variable(sandbox, "CTOAI_TEAM_ID"), "event_name": "deployment", "event_action": "success",
-        "repo": null, "branch": null, "commit": null, "environment": null, "image": null, "meta": {"user": null}})
+        "repo": "acme/shop", "branch": null, "commit": null, "environment": null, "image": null, "meta": {"user": "dana"}})
 }
 
 fn held(sandbox: &Sandbox) -> usize {
