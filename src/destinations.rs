@@ -17,6 +17,7 @@ use crate::{
 
 mod aviator;
 mod blueprint;
+mod cloudevent;
 mod cto;
 mod direktiv;
 mod port;

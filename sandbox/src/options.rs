@@ -177,14 +177,23 @@ impl Default for Credentials {
 /// Which Direktiv the sandbox stands in for (docs/vendors/direktiv.md 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DirektivVersion {
-    /// v0.6.6 and v0.6.7: the old API; takes `apikey` and `direktiv-token`.
+    /// v0.6.6: the old API; takes `apikey` and `direktiv-token`.
     V0_6,
     /// v0.7: the old API with directory mirrors; takes `direktiv-token`.
     V0_7,
+    /// v0.8.4: the old API, and workflows by the new one too; takes `direktiv-token`.
+    V0_8_4,
     /// v0.8.5, the only release with both sync endpoints; takes `direktiv-token`.
     V0_8_5,
     /// v0.10: the new API alone; takes `Direktiv-Api-Key`.
     V0_10,
+    /// The development branch of 2026-03-12, with another engine; takes `Direktiv-Api-Key`.
+    Head,
+}
+
+impl DirektivVersion {
+    /// Every release, oldest first.
+    pub const RELEASED: [Self; 5] = [Self::V0_6, Self::V0_7, Self::V0_8_4, Self::V0_8_5, Self::V0_10];
 }
 
 /// Which header carries the credential (docs/vendors/direktiv.md 1, 2).

@@ -86,7 +86,11 @@ fn a_failed_sync_says_why_in_its_logs() {
             id.as_str().unwrap()
         ))
         .json();
-    assert_eq!(logs["data"][0]["msg"], "authentication required");
+    let entry = &logs["data"][0];
+    assert_eq!(
+        (&entry["msg"], &entry["error"]),
+        (&json!("mirror processing failed"), &json!("authentication required"))
+    );
 }
 
 #[test]
@@ -230,7 +234,11 @@ fn a_v1_sync_answers_nothing_and_shows_in_mirror_info() {
             "/api/namespaces/demo/activities/{}/logs",
             activity["id"].as_str().unwrap()
         ));
-        assert_eq!(logs.json()["results"][0]["msg"], "Succeeded.");
+        if old == DirektivVersion::V0_8_5 {
+            assert_eq!(logs.status, 404, "gone");
+        } else {
+            assert_eq!(logs.json()["results"][0]["msg"], "Succeeded.");
+        }
     }
 }
 
@@ -307,6 +315,49 @@ fn v0_8_5_has_both_apis_and_a_version() {
     assert_eq!(
         code(&direktiv.post("/api/v2/namespaces/demo/events/broadcast", &json!({}))).1,
         "request_path_not_found"
+    );
+}
+
+#[test]
+fn v0_8_4_has_workflows_by_the_new_api_alone() {
+    let sandbox = version(DirektivVersion::V0_8_4);
+    let direktiv = direktiv(&sandbox, "direktiv-token");
+    assert_eq!(code(&direktiv.post(SYNCS, &json!({}))).1, "request_path_not_found");
+    let path = "/api/v2/namespaces/demo/instances?path=/wf/deploy.yaml";
+    let started = direktiv.post(path, &json!({})).json()["data"].clone();
+    assert!(
+        started.get("error_code").is_some() && started.get("errorCode").is_none(),
+        "{started}"
+    );
+    assert_eq!(direktiv.bytes("POST", V1_SYNC, b"").status, 200);
+}
+
+#[test]
+fn the_newest_prints_the_output_in_the_instance_and_broadcasts_nothing() {
+    let sandbox = version(DirektivVersion::Head);
+    let direktiv = direktiv(&sandbox, "direktiv-api-key");
+    let path = "/api/v2/namespaces/demo/instances?path=/wf/deploy.yaml";
+    let started = direktiv.post(path, &json!({})).json()["data"].clone();
+    let one = format!("/api/v2/namespaces/demo/instances/{}", started["id"].as_str().unwrap());
+    std::thread::sleep(Duration::from_millis(170));
+    let output = json!({"deployed": true, "replicas": 3});
+    assert_eq!(direktiv.get(&one).json()["data"]["output"], output.to_string());
+    assert_eq!(
+        code(&direktiv.get(&format!("{one}/output"))).1,
+        "request_path_not_found"
+    );
+    assert_eq!(
+        direktiv.post(&format!("{path}&wait=true"), &json!({})).json(),
+        json!({"data": output})
+    );
+    let event = json!({"id": "x", "source": "a", "type": "b"});
+    assert_eq!(
+        direktiv.post("/api/v2/namespaces/demo/events/broadcast", &event).status,
+        200
+    );
+    assert_eq!(
+        sandbox.state(Service::Direktiv)["namespaces"]["demo"]["events"],
+        json!([])
     );
 }
 
@@ -395,6 +446,12 @@ fn a_v1_workflow_is_started_and_awaited() {
         .post("/api/namespaces/demo/tree/wf/deploy?op=wait", &json!({}))
         .json();
     assert_eq!(output["deployed"], true);
+    let awaited = direktiv.post("/api/namespaces/demo/tree/wf/deploy?op=wait", &json!({}));
+    let instances = sandbox.state(Service::Direktiv)["namespaces"]["demo"]["instances"].clone();
+    assert_eq!(
+        awaited.header("direktiv-instance-id"),
+        instances[2]["id"].as_str().unwrap()
+    );
     assert_eq!(
         direktiv
             .bytes("POST", "/api/namespaces/demo/tree/wf/deploy?op=wait", b"{")
@@ -446,6 +503,10 @@ fn a_v2_event_is_taken_once() {
             "{broken}"
         );
     }
+    // Another source's event of the same id is another one.
+    let mut other = event.clone();
+    other["source"] = json!("https://gitlab.example.com/acme/cart");
+    assert_eq!(structured.post(path, &other).status, 200);
     let batch = direktiv.with("content-type", Some("application/cloudevents-batch+json"));
     assert_eq!(
         batch
@@ -461,7 +522,7 @@ fn a_v2_event_is_taken_once() {
             .as_array()
             .unwrap()
             .len(),
-        3
+        4
     );
 }
 
@@ -483,6 +544,11 @@ fn a_v1_event_may_be_binary() {
     assert_eq!(
         binary.post("/api/namespaces/demo/broadcast", &json!({"x": 1})).status,
         200
+    );
+    let again = binary.post("/api/namespaces/demo/broadcast", &json!({"x": 1}));
+    assert_eq!(
+        (again.status, again.json()),
+        (409, json!({"code": 409, "message": "resource already exists"}))
     );
     let events = sandbox.state(Service::Direktiv)["namespaces"]["demo"]["events"].clone();
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Direktiv: its Git mirror is synced, a workflow executed, or an event broadcast. Facts: docs/vendors/direktiv.md.
 //!
-//! Two APIs are in use, and no server older than v0.8.5 knows the newer one, hardly any younger one the older: which
-//! one a server has is found out by asking, never by its version (docs/vendors/direktiv.md 1, 4).
+//! Two APIs are in use, and each operation moved from the older to the newer one in a version of its own, between v0.8.4
+//! and v0.8.8: which one a server has is found out by asking, never by its version (docs/vendors/direktiv.md 1, 4).
 
 use std::rc::Rc;
 
@@ -55,9 +55,9 @@ choice! {
     pub enum ApiChoice {
         /// Found out by asking.
         Auto = "auto",
-        /// Up to v0.8.5.
+        /// The only one up to v0.8.3, and gone in v0.8.8.
         V1 = "v1",
-        /// From v0.8.5.
+        /// The only one from v0.8.8 on.
         V2 = "v2",
     }
 }
@@ -86,6 +86,14 @@ pub const DESTINATION: Destination = Destination {
     title: "Direktiv",
     operations: &[
         Operation::new(
+            "broadcast",
+            "sends the event to the namespace's listeners, as a CloudEvent",
+        )
+        .repeated(Repetition::Deduplicated)
+        .reports_action()
+        .in_words(Words::Any)
+        .carries_properties_unless_set("DIREKTIV_INPUT"),
+        Operation::new(
             "sync",
             "has the namespace's or directory's Git mirror pull its repository",
         ),
@@ -96,14 +104,6 @@ pub const DESTINATION: Destination = Destination {
         .repeated(Repetition::Unasked)
         .drastic()
         .reports_action_unless_set("DIREKTIV_INPUT")
-        .carries_properties_unless_set("DIREKTIV_INPUT"),
-        Operation::new(
-            "broadcast",
-            "sends the event to the namespace's listeners, as a CloudEvent",
-        )
-        .repeated(Repetition::Deduplicated)
-        .reports_action()
-        .in_words(Words::Any)
         .carries_properties_unless_set("DIREKTIV_INPUT"),
     ],
     variables: &[Settings::VARIABLES],
@@ -117,7 +117,7 @@ pub const DESTINATION: Destination = Destination {
         HiddenJob::new("direktiv-execute", "direktiv:execute", "Starts a Direktiv workflow."),
         HiddenJob::new(
             "direktiv-broadcast",
-            "direktiv:broadcast",
+            "direktiv",
             "Sends a CloudEvent to a Direktiv namespace.",
         ),
     ],
@@ -189,8 +189,8 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
             }
             execute::plan(&api, workflow, input(), settings.wait.0)
         }
-        "broadcast" => broadcast::plan(&api, context.event, &input())?,
-        _ => sync::plan(&api, directory, settings.wait.0),
+        "sync" => sync::plan(&api, directory, settings.wait.0),
+        _ => broadcast::plan(&api, context.event, input())?,
     };
     Ok(Plan { notes, ..plan })
 }

@@ -157,7 +157,7 @@ fn a_credential_that_no_header_can_carry_is_named_and_not_shown() {
     for (destination, name) in [
         ("rely", "RELY_API_TOKEN"),
         ("cto", "CTOAI_EVENTS_API_TOKEN"),
-        ("direktiv", "DIREKTIV_TOKEN"),
+        ("direktiv:sync", "DIREKTIV_TOKEN"),
         ("aviator", "AVIATOR_API_TOKEN"),
     ] {
         for value in [
@@ -178,16 +178,25 @@ fn what_a_vendors_pattern_refuses_is_found_before_it_is_sent() {
         ("rely", "RELY_BLUEPRINT", "Deploy ment"),
         ("rely", "RELY_RELATIONS", r#"{"service": {"id": "shop"}}"#),
         ("rely", "RELY_RELATIONS", r#"{"service": true}"#),
-        ("direktiv", "DIREKTIV_NAMESPACE", "Demo"),
-        ("direktiv", "DIREKTIV_NAMESPACE", "-demo"),
-        ("direktiv", "DIREKTIV_DIRECTORY", "/a/../b"),
-        ("direktiv", "DIREKTIV_HEADER", "no header line"),
-        ("direktiv", "DIREKTIV_HEADER", "direktiv-token:"),
-        ("direktiv", "DIREKTIV_HEADER", "direktiv-token: $DIREKTIV_TOKEN"),
-        ("direktiv", "DIREKTIV_HEADER", "Authorization: Bearer ${DIREKTIV_TOKEN}"),
-        ("direktiv", "DIREKTIV_HEADER", "bad name: value"),
+        ("direktiv:sync", "DIREKTIV_NAMESPACE", "Demo"),
+        ("direktiv:sync", "DIREKTIV_NAMESPACE", "-demo"),
+        ("direktiv:sync", "DIREKTIV_DIRECTORY", "/a/../b"),
+        ("direktiv:sync", "DIREKTIV_HEADER", "no header line"),
+        ("direktiv:sync", "DIREKTIV_HEADER", "direktiv-token:"),
+        ("direktiv:sync", "DIREKTIV_HEADER", "direktiv-token: $DIREKTIV_TOKEN"),
+        (
+            "direktiv:sync",
+            "DIREKTIV_HEADER",
+            "Authorization: Bearer ${DIREKTIV_TOKEN}",
+        ),
+        ("direktiv:sync", "DIREKTIV_HEADER", "bad name: value"),
         ("direktiv:execute", "DIREKTIV_WORKFLOW", ""),
         ("direktiv:execute", "DIREKTIV_WORKFLOW", "/"),
+        (
+            "cdevents",
+            "CDEVENTS_ARTIFACT_ID",
+            "registry.example.com/acme/shop:1.4.2",
+        ),
         ("aviator", "AVIATOR_RELEASE_CANDIDATE", "1.4.0"),
         ("aviator:release", "AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc"),
         ("aviator:deployment", "AVIATOR_RELEASE_CANDIDATE", "1.4.0-rcX"),
@@ -240,14 +249,20 @@ fn an_operation_that_reads_needs_no_action() {
             .without("CI_JOB_TOKEN")
             .run()
     };
-    for operation in ["rely", "cto", "aviator", "port", "direktiv:broadcast"] {
+    for operation in ["rely", "cto", "aviator", "port", "direktiv"] {
         unknown(&[operation])
             .exits(78)
             .says_of(operation, "EVENT_ACTION")
             .says_of(operation, "started, progressing, success, failure, canceled, blocked");
     }
     assert_eq!(sandbox.requests().len(), 0);
-    for operation in ["rely:get", "aviator:list", "aviator:release", "port:get", "direktiv"] {
+    for operation in [
+        "rely:get",
+        "aviator:list",
+        "aviator:release",
+        "port:get",
+        "direktiv:sync",
+    ] {
         unknown(&[operation]).exits(0);
     }
 }
@@ -594,7 +609,7 @@ fn an_empty_variable_is_as_good_as_none() {
         ("EVENT_ACTION", "success"),
         ("EVENT_ENVIRONMENT", "production"),
     ];
-    prepared(&sandbox, &["rely", "cto", "aviator", "port", "direktiv:broadcast"])
+    prepared(&sandbox, &["rely", "cto", "aviator", "port", "direktiv"])
         .vars(names.iter().map(|name| (*name, "")))
         .var("DIREKTIV_TOKEN", sandbox::Credentials::default().direktiv_token)
         .vars(fill)
@@ -671,7 +686,7 @@ fn an_optional_destination_never_changes_the_exit_code_whatever_is_wrong() {
 fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
     let sandbox = Sandbox::start();
     let rejects = |word: &str, meant: &str| {
-        notify(&["cto", "rely", "direktiv:broadcast"])
+        notify(&["cto", "rely", "direktiv"])
             .at(&sandbox)
             .var("EVENT_ACTION", word)
             .run()
@@ -691,7 +706,7 @@ fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
     }
     let ran = notify(&[
         "cto",
-        "direktiv:broadcast",
+        "direktiv",
         "rely",
         "port",
         "port:run-update",
@@ -706,9 +721,9 @@ fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
     .var("PORT_RUN_ID", "r_1")
     .run()
     .exits(78);
-    let mut ran = ran.says_of("cto", "sent").says_of("direktiv:broadcast", "sent");
+    let mut ran = ran.says_of("cto", "sent").says_of("direktiv", "sent");
     for target in ["rely", "port", "port:run-update", "aviator", "direktiv:execute"] {
-        let why = "misconfigured: EVENT_ACTION is `promoted`, which only cto and direktiv:broadcast can tell";
+        let why = "misconfigured: EVENT_ACTION is `promoted`, which only cto and direktiv can tell";
         ran = ran.says_of(target, why);
     }
     // What says it instead is the user's own business, and so is a word of the service's own.

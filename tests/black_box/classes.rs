@@ -163,13 +163,13 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
             "Environment is frozen",
         ),
         (
-            "direktiv",
+            "direktiv:sync",
             Service::Direktiv,
             r#"{"error":{"code":"resource_locked","message":"no mirror"}}"#,
             "resource_locked: no mirror",
         ),
         (
-            "direktiv:broadcast",
+            "direktiv",
             Service::Direktiv,
             "Error parsing CloudEvent",
             "Error parsing CloudEvent",

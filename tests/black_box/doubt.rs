@@ -112,7 +112,7 @@ impl Life {
         match self.label {
             "cto" => cto_events(&self.sandbox).len() as u64,
             "direktiv:execute" => length(&direktiv_namespace(&self.sandbox)["instances"]),
-            "direktiv:broadcast" => length(&direktiv_namespace(&self.sandbox)["events"]),
+            "direktiv" => length(&direktiv_namespace(&self.sandbox)["events"]),
             "aviator:release" => state(Service::Aviator)["triggered_builds"].as_u64().expect("a number"),
             "aviator:deployment" | "aviator:rollback" => workflows(&self.sandbox),
             "rely:create" => u64::from(!state(Service::Rely)["entities"]["new"].is_null()),
@@ -163,7 +163,7 @@ fn is_documented(label: &str, name: &str) -> bool {
     match name {
         // All but a page, and what is too long to be read.
         _ if label == "webhook" => !matches!(name, "html" | "long 200" | "long 500"),
-        "empty" => matches!(label, "aviator" | "direktiv:broadcast"),
+        "empty" => matches!(label, "aviator" | "direktiv"),
         // An object of unknown form.
         "foreign" => label == "aviator",
         _ => false,

@@ -141,14 +141,7 @@ fn ugly_values_survive_the_shell() {
         ("PORT_PROPERTIES", &port),
         ("PORT_ENTITY_ID", "acme/shop\\@_.+:=-ünï"),
     ];
-    let operations = [
-        "rely",
-        "cto",
-        "direktiv:execute",
-        "direktiv:broadcast",
-        "aviator",
-        "port",
-    ];
+    let operations = ["rely", "cto", "direktiv:execute", "direktiv", "aviator", "port"];
     at_once(operations, |operation| {
         check(&[operation], &Options::default(), &variables);
     });
@@ -232,7 +225,7 @@ fn direktivs_credentials_go_the_way_they_are_set() {
             vec![("DIREKTIV_AUTH", "api-token")],
         ),
     ] {
-        check(&["direktiv"], &options, &variables);
+        check(&["direktiv:sync"], &options, &variables);
     }
 }
 

@@ -301,23 +301,27 @@ fn direktiv() {
     check(
         Service::Direktiv,
         &new,
-        &actions(&[&["direktiv:broadcast"]], &[("EVENT_ENVIRONMENT", "production")]),
+        &actions(&[&["direktiv"]], &[("EVENT_ENVIRONMENT", "production")]),
     );
     check(
         Service::Direktiv,
         &new,
         &[
-            case("other", &[&["direktiv:broadcast"]], OTHER),
-            case("sync", &[&["direktiv"]], &[("EVENT_ACTION", "")]),
+            case("other", &[&["direktiv"]], OTHER),
+            case("sync", &[&["direktiv:sync"]], &[("EVENT_ACTION", "")]),
             case(
                 "sync-of-no-mirror",
-                &[&["direktiv"]],
+                &[&["direktiv:sync"]],
                 &[("DIREKTIV_NAMESPACE", "plain")],
             ),
-            case("sync-by-api-key", &[&["direktiv"]], &[("DIREKTIV_AUTH", "api-key")]),
+            case(
+                "sync-by-api-key",
+                &[&["direktiv:sync"]],
+                &[("DIREKTIV_AUTH", "api-key")],
+            ),
             case(
                 "sync-by-header",
-                &[&["direktiv"]],
+                &[&["direktiv:sync"]],
                 &[("DIREKTIV_HEADER", "Direktiv-Api-Key: direktiv-sandbox-c73a90be14")],
             ),
             case(
@@ -334,11 +338,7 @@ fn direktiv() {
                 &[&["direktiv:execute"]],
                 &[("DIREKTIV_WORKFLOW", "nope.yaml")],
             ),
-            case(
-                "broadcast-twice",
-                &[&["direktiv:broadcast"], &["direktiv:broadcast"]],
-                &[],
-            ),
+            case("broadcast-twice", &[&["direktiv"], &["direktiv"]], &[]),
         ],
     );
     let old = Options {
@@ -349,10 +349,10 @@ fn direktiv() {
         Service::Direktiv,
         &old,
         &[
-            case("old-sync", &[&["direktiv"]], &[]),
+            case("old-sync", &[&["direktiv:sync"]], &[]),
             case(
                 "old-sync-directory",
-                &[&["direktiv"]],
+                &[&["direktiv:sync"]],
                 &[("DIREKTIV_DIRECTORY", "/workflows/directory")],
             ),
             case(
@@ -360,7 +360,7 @@ fn direktiv() {
                 &[&["direktiv:execute"]],
                 &[("DIREKTIV_WORKFLOW", "wf/deploy")],
             ),
-            case("old-broadcast", &[&["direktiv:broadcast"]], &[]),
+            case("old-broadcast", &[&["direktiv"]], &[]),
         ],
     );
 }

@@ -345,7 +345,7 @@ fn fields_of_ones_own_join_the_default_ones_or_it_is_said_that_they_do_not() {
         .run()
         .exits(0);
     let own = r#"{"status": "GREEN", "triggeredBy": "a \"team\""}"#;
-    let ran = with(&["rely", "port", "cto", "aviator", "direktiv:broadcast"], own)
+    let ran = with(&["rely", "port", "cto", "aviator", "direktiv"], own)
         .run()
         .exits(0)
         .says_of("cto", "EVENT_PROPERTIES do not go along: CTO.ai has no room for them")
@@ -353,7 +353,7 @@ fn fields_of_ones_own_join_the_default_ones_or_it_is_said_that_they_do_not() {
             "aviator",
             "EVENT_PROPERTIES do not go along: Aviator Releases has no room for them",
         );
-    for target in ["rely", "port", "direktiv:broadcast"] {
+    for target in ["rely", "port", "direktiv"] {
         silent(&ran, target);
     }
     let held = rely_production(&sandbox);

@@ -74,13 +74,7 @@ fn what_is_sent_is_marked_before_and_kept_until_it_is_delivered() {
     seed_only(&sandbox, &[running(OWN)]);
     sandbox.fail(Service::Cto, 1, Fault::Hang);
     sandbox.fail(Service::Rely, 1, Fault::Hang);
-    let run = job(
-        &["cto", "rely", "rely:patch", "direktiv:broadcast"],
-        OWN,
-        &sandbox,
-        &output,
-    )
-    .start();
+    let run = job(&["cto", "rely", "rely:patch", "direktiv"], OWN, &sandbox, &output).start();
     wait_until("both requests", || {
         requests(&sandbox, Service::Cto) == 1
             && requests(&sandbox, Service::Rely) == 1
@@ -114,7 +108,7 @@ fn what_is_sent_is_marked_before_and_kept_until_it_is_delivered() {
     assert_eq!(receipt["undelivered"].as_array().map(Vec::len), Some(3));
     let dotenv = fs::read_to_string(output.join("receipt.env")).expect("a file");
     assert!(
-        dotenv.contains("NOTIFY_DIREKTIV_BROADCAST_RESULT=sent") && !dotenv.contains("CTO"),
+        dotenv.contains("NOTIFY_DIREKTIV_RESULT=sent") && !dotenv.contains("CTO"),
         "{dotenv}"
     );
     // A replay delivers what may be repeated, and asks for a decision about the rest.
@@ -173,7 +167,7 @@ fn forty_kills_lose_nothing_and_double_nothing_without_a_word() {
         for service in [Service::Cto, Service::Rely, Service::Direktiv] {
             sandbox.fail(service, 9, Fault::Delay(Duration::from_millis(20)));
         }
-        let arguments = ["cto", "rely", "direktiv:broadcast"];
+        let arguments = ["cto", "rely", "direktiv"];
         let run = job(&arguments, OWN, &sandbox, &output).start();
         std::thread::sleep(Duration::from_millis(kill * 3));
         run.signal("KILL");
@@ -275,7 +269,7 @@ fn what_does_not_end_in_time_is_in_doubt() {
         let output = folder("kills-grace").join("out");
         seed_only(&sandbox, &[running(OWN)]);
         sandbox.fail(Service::Cto, 1, Fault::Hang);
-        let mut run = job(&["cto", "direktiv:broadcast"], OWN, &sandbox, &output);
+        let mut run = job(&["cto", "direktiv"], OWN, &sandbox, &output);
         if !has_folder {
             run = run.without("NOTIFY_OUTPUT_DIR");
         }
@@ -334,7 +328,7 @@ fn a_replay_that_is_asked_to_end_leaves_its_files_and_the_next_one_delivers_them
     seed_only(&sandbox, &[running(OWN)]);
     sandbox.fail(Service::Rely, 2, Fault::status(503));
     sandbox.fail(Service::Direktiv, 1, Fault::status(503));
-    job(&["rely", "rely:patch", "direktiv:broadcast"], OWN, &sandbox, &output)
+    job(&["rely", "rely:patch", "direktiv"], OWN, &sandbox, &output)
         .run()
         .exits(75);
     assert_eq!(undelivered(&output).len(), 3);

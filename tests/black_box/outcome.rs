@@ -569,7 +569,7 @@ fn a_status_of_this_job_that_nobody_knows_asks_no_other_job() {
 fn an_action_that_is_given_asks_nobody() {
     for action in ["started", "success", "failed", "canceled", "blocked"] {
         let sandbox = Sandbox::start();
-        in_job(&["rely", "port", "direktiv:broadcast"], &sandbox)
+        in_job(&["rely", "port", "direktiv"], &sandbox)
             .var("EVENT_ACTION", action)
             .run()
             .exits(0)
@@ -764,7 +764,7 @@ fn outside_gitlab_a_dry_run_leaves_the_action_open() {
         "--dry-run",
         "rely",
         "cto",
-        "direktiv:broadcast",
+        "direktiv",
         "aviator",
         "port",
         "port:run-update",
@@ -780,7 +780,7 @@ fn outside_gitlab_a_dry_run_leaves_the_action_open() {
     for open in [
         r#""status":"<action>""#,
         r#""event_action":"<action>""#,
-        "acme-shop-8812-production-deployment--action--",
+        "acme-shop-8812-production-deployment--action-",
         r#""release_candidate_version":"1.4.0-rc1","status":"<action>""#,
         r#""action":"<action>""#,
         r#"{"status":"<status>"}"#,

@@ -298,7 +298,7 @@ fn the_credential_in_a_header_line_is_hidden_by_itself() {
     .into_iter()
     .enumerate()
     {
-        for operation in ["direktiv", "direktiv:execute", "direktiv:broadcast"] {
+        for operation in ["direktiv", "direktiv:sync", "direktiv:execute"] {
             let sandbox = ready();
             sandbox.fail(Service::Direktiv, 9, Fault::EchoSecrets);
             let run = prepared(&sandbox, &[operation])
@@ -475,7 +475,7 @@ fn what_basic_credentials_say_is_hidden_too() {
             r#"{"error":{"code":"access_token_invalid","message":"no user:dk-SECRET-tok, bad dk-SECRET-tok"}}"#,
         ),
     );
-    notify(&["direktiv"])
+    notify(&["direktiv:sync"])
         .at(&sandbox)
         .var("DIREKTIV_HEADER", "Authorization: Basic dXNlcjpkay1TRUNSRVQtdG9r")
         .var("NOTIFY_LOG", "debug")

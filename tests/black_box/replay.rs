@@ -40,8 +40,8 @@ const WRITES: &[(&str, &str, Variables)] = &[
     ),
     ("cto", "/", &[("EVENT_IMAGE", "shop:1.4.2")]),
     ("direktiv", "POST", &[]),
+    ("direktiv:sync", "POST", &[]),
     ("direktiv:execute", "POST", &[WORKFLOW]),
-    ("direktiv:broadcast", "POST", &[]),
     ("aviator", "PATCH", &[CANDIDATE, PRODUCTION]),
     ("aviator:release", "POST", &[("AVIATOR_RELEASE_CANDIDATE", "2.0.0-rc1")]),
     ("aviator:deployment", "POST", &[CANDIDATE, PRODUCTION]),
@@ -954,7 +954,7 @@ fn a_word_that_looks_like_a_credential_is_no_reason_not_to_deliver() {
     let sandbox = Sandbox::start();
     sandbox.fail(Service::Direktiv, 1, Fault::status(503));
     let auth = |arguments: &[&str]| notify(arguments).at(&sandbox).var("DIREKTIV_AUTH", "api-key");
-    auth(&["direktiv:broadcast"])
+    auth(&["direktiv"])
         .var("NOTIFY_OUTPUT_DIR", &folder)
         .var("NOTIFY_ATTEMPTS", "1")
         .run()

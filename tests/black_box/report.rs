@@ -36,7 +36,14 @@ fn the_receipt_holds_the_event_and_every_outcome() {
     sandbox.fail(Service::Direktiv, 9, refusal);
     prepared(
         &sandbox,
-        &["rely", "cto", "direktiv", "aviator:release", "port:get", "port:delete?"],
+        &[
+            "rely",
+            "cto",
+            "direktiv:sync",
+            "aviator:release",
+            "port:get",
+            "port:delete?",
+        ],
     )
     .var("NOTIFY_OUTPUT_DIR", &folder)
     .var("AVIATOR_RELEASE_CANDIDATE", "none")

@@ -24,7 +24,7 @@ const FREE: &[(&str, Service, &str)] = &[
     ("rely:patch", Service::Rely, "PUT"),
     ("rely:get", Service::Rely, "GET"),
     ("direktiv", Service::Direktiv, "POST"),
-    ("direktiv:broadcast", Service::Direktiv, "POST"),
+    ("direktiv:sync", Service::Direktiv, "POST"),
     ("aviator", Service::Aviator, "PATCH"),
     ("aviator:list", Service::Aviator, "GET"),
     ("port", Service::Port, "POST"),
@@ -536,15 +536,15 @@ fn a_run_is_ended_after_its_log_and_only_once() {
 #[test]
 fn an_event_is_broadcast_once_however_often_it_is_reported() {
     let sandbox = ready();
-    prepared(&sandbox, &["direktiv:broadcast"]).run().exits(0);
-    prepared(&sandbox, &["direktiv:broadcast"])
+    prepared(&sandbox, &["direktiv"]).run().exits(0);
+    prepared(&sandbox, &["direktiv"])
         .run()
         .exits(0)
-        .says_of("direktiv:broadcast", "skipped");
-    prepared(&sandbox, &["direktiv:broadcast"])
+        .says_of("direktiv", "skipped");
+    prepared(&sandbox, &["direktiv"])
         .var("EVENT_ACTION", "failure")
         .run()
         .exits(0)
-        .says_of("direktiv:broadcast", "sent");
+        .says_of("direktiv", "sent");
     assert_eq!(direktiv_namespace(&sandbox)["events"].as_array().map(Vec::len), Some(2));
 }

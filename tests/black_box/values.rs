@@ -40,20 +40,17 @@ fn direktiv_input(sandbox: &Sandbox) -> String {
 
 /// A run of the operations that take free text, into all of which a template puts the commit's message.
 fn with_message(sandbox: &Sandbox, message: &str) -> Run {
-    prepared(
-        sandbox,
-        &["rely", "cto", "direktiv:execute", "direktiv:broadcast", "port"],
-    )
-    .var("CI_COMMIT_MESSAGE", message)
-    .var("EVENT_TITLE", "{{ env.CI_COMMIT_MESSAGE }}")
-    .var("EVENT_IMAGE", "{{ pipeline.commit_message }}")
-    .var(
-        "RELY_PROPERTIES",
-        r#"{"status": "{{ env.CI_COMMIT_MESSAGE }}", "failureReason": "said: {{ env.CI_COMMIT_MESSAGE }}"}"#,
-    )
-    .var("RELY_ENTITY_DESCRIPTION", "{{ env.CI_COMMIT_MESSAGE }}")
-    .var("PORT_PROPERTIES", r#"{"version": "{{ env.CI_COMMIT_MESSAGE }}"}"#)
-    .var("PORT_ENTITY_TITLE", "{{ env.CI_COMMIT_MESSAGE }}")
+    prepared(sandbox, &["rely", "cto", "direktiv:execute", "direktiv", "port"])
+        .var("CI_COMMIT_MESSAGE", message)
+        .var("EVENT_TITLE", "{{ env.CI_COMMIT_MESSAGE }}")
+        .var("EVENT_IMAGE", "{{ pipeline.commit_message }}")
+        .var(
+            "RELY_PROPERTIES",
+            r#"{"status": "{{ env.CI_COMMIT_MESSAGE }}", "failureReason": "said: {{ env.CI_COMMIT_MESSAGE }}"}"#,
+        )
+        .var("RELY_ENTITY_DESCRIPTION", "{{ env.CI_COMMIT_MESSAGE }}")
+        .var("PORT_PROPERTIES", r#"{"version": "{{ env.CI_COMMIT_MESSAGE }}"}"#)
+        .var("PORT_ENTITY_TITLE", "{{ env.CI_COMMIT_MESSAGE }}")
 }
 
 /// Checks that a message is everywhere, and nothing is beside it.
@@ -103,14 +100,7 @@ fn an_ugly_branch_arrives_intact_at_every_service_without_being_asked_for() {
     let sandbox = ready();
     prepared(
         &sandbox,
-        &[
-            "rely",
-            "cto",
-            "direktiv:execute",
-            "direktiv:broadcast",
-            "port",
-            "aviator",
-        ],
+        &["rely", "cto", "direktiv:execute", "direktiv", "port", "aviator"],
     )
     .var("RELY_PROPERTIES", r#"{"status": "{{ event.branch }}"}"#)
     .run()

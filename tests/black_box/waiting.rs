@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::support::{
     at_once,
     faults::{fail, reply},
+    folder,
     held::direktiv_namespace,
-    methods,
+    json_of, methods,
     operations::{prepared, ready, ready_with, sent},
     wait_until,
 };
@@ -55,7 +56,7 @@ fn a_pause_longer_than_the_budget_ends_at_once() {
             ("cto", Service::Cto),
             ("aviator", Service::Aviator),
             ("port", Service::Port),
-            ("direktiv", Service::Direktiv),
+            ("direktiv:sync", Service::Direktiv),
             ("direktiv:execute", Service::Direktiv),
         ] {
             let sandbox = ready();
@@ -184,12 +185,12 @@ fn a_sync_that_runs_already_is_waited_out_and_run_again() {
             direktiv_sync_takes: Duration::from_secs(1),
             ..Options::default()
         });
-        prepared(&sandbox, &["direktiv"]).run().exits(0);
-        prepared(&sandbox, &["direktiv"])
+        prepared(&sandbox, &["direktiv:sync"]).run().exits(0);
+        prepared(&sandbox, &["direktiv:sync"])
             .var("DIREKTIV_WAIT", "true")
             .run()
             .exits(0)
-            .says_of("direktiv", "sent");
+            .says_of("direktiv:sync", "sent");
         assert_eq!(syncs(&sandbox), ["complete", "complete"]);
     });
 }
@@ -197,7 +198,12 @@ fn a_sync_that_runs_already_is_waited_out_and_run_again() {
 #[test]
 fn a_sync_that_is_waited_for_reports_how_it_ended() {
     at_once(
-        [DirektivVersion::V0_7, DirektivVersion::V0_8_5, DirektivVersion::V0_10],
+        [
+            DirektivVersion::V0_7,
+            DirektivVersion::V0_8_4,
+            DirektivVersion::V0_8_5,
+            DirektivVersion::V0_10,
+        ],
         |version| {
             let failing = ready_with(Options {
                 direktiv_version: version,
@@ -205,40 +211,82 @@ fn a_sync_that_is_waited_for_reports_how_it_ended() {
                 ..Options::default()
             });
             // Without waiting, what is accepted is sent.
-            prepared(&failing, &["direktiv"]).run().exits(0);
+            prepared(&failing, &["direktiv:sync"]).run().exits(0);
             wait_until("the end of the sync", || syncs(&failing) == ["failed"]);
-            prepared(&failing, &["direktiv"])
+            prepared(&failing, &["direktiv:sync"])
                 .var("DIREKTIV_WAIT", "true")
                 .run()
                 .exits(76)
-                .says_of("direktiv", "could not clone: 'main' is gone");
+                .says_of(
+                    "direktiv:sync",
+                    match version {
+                        DirektivVersion::V0_8_4 => "shows no logs of syncs by API v1",
+                        DirektivVersion::V0_10 => "mirror processing failed: could not clone: 'main' is gone",
+                        _ => "could not clone: 'main' is gone",
+                    },
+                );
         },
     );
     let endless = ready_with(Options {
         direktiv_sync_takes: Duration::from_mins(1),
         ..Options::default()
     });
-    prepared(&endless, &["direktiv"])
+    prepared(&endless, &["direktiv:sync"])
         .var("DIREKTIV_WAIT", "true")
         .var("NOTIFY_TIMEOUT", "2")
         .run()
         .exits(75)
-        .says_of("direktiv", "the sync")
+        .says_of("direktiv:sync", "the sync")
         .ends_within(Duration::from_secs(4));
 }
 
 #[test]
-fn a_workflow_that_is_waited_for_reports_how_it_ended() {
-    for version in [DirektivVersion::V0_7, DirektivVersion::V0_10] {
+fn a_broadcast_that_a_server_has_is_skipped_by_whatever_words_it_says_so() {
+    for version in [DirektivVersion::V0_6, DirektivVersion::V0_7, DirektivVersion::V0_10] {
         let sandbox = ready_with(Options {
             direktiv_version: version,
             ..Options::default()
         });
+        prepared(&sandbox, &["direktiv"]).run().exits(0);
+        prepared(&sandbox, &["direktiv"])
+            .run()
+            .exits(0)
+            .says_of("direktiv", "the namespace already received");
+        // Another source's event of the same id is another one.
+        prepared(&sandbox, &["direktiv"])
+            .var(
+                "CI_PIPELINE_URL",
+                "https://other.example.com/acme/shop/-/pipelines/8812",
+            )
+            .run()
+            .exits(0)
+            .says_of("direktiv", "sent");
+        assert_eq!(direktiv_namespace(&sandbox)["events"].as_array().map(Vec::len), Some(2));
+    }
+}
+
+#[test]
+fn a_workflow_that_is_waited_for_reports_how_it_ended() {
+    for version in [&DirektivVersion::RELEASED[..], &[DirektivVersion::Head]].concat() {
+        let sandbox = ready_with(Options {
+            direktiv_version: version,
+            ..Options::default()
+        });
+        let folder = folder("direktiv-workflow");
         let ran = prepared(&sandbox, &["direktiv:execute"])
             .var("DIREKTIV_WAIT", "true")
+            .var("NOTIFY_OUTPUT_DIR", &folder)
             .run()
             .exits(0);
         assert_eq!(ran.json(), json!({"deployed": true, "replicas": 3}));
+        // The instance is named wherever the server names it: the oldest doesn't.
+        let named = &json_of(&folder.join("receipt.json"))["destinations"][0]["identifier"];
+        let instance = &direktiv_namespace(&sandbox)["instances"][0]["id"];
+        assert_eq!(
+            named == instance,
+            version != DirektivVersion::V0_6,
+            "{named} {instance}"
+        );
 
         let failing = ready_with(Options {
             direktiv_version: version,

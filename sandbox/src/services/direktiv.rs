@@ -76,7 +76,7 @@ impl Direktiv {
         };
         if *api != "api" {
             // The UI answers whatever isn't the API (docs/vendors/direktiv.md 4).
-            return if version == DirektivVersion::V0_10 {
+            return if version >= DirektivVersion::V0_10 {
                 Ok(Reply::html(
                     200,
                     "<!doctype html><title>Direktiv</title><div id=\"root\"></div>",
@@ -86,7 +86,7 @@ impl Direktiv {
             };
         }
         // The status is there without a credential from v0.8.10 on (docs/vendors/direktiv.md 1).
-        if version == DirektivVersion::V0_10 && rest == ["v2", "status"] && method == "GET" {
+        if version >= DirektivVersion::V0_10 && rest == ["v2", "status"] && method == "GET" {
             let requires = accepts(&self.options) != [DirektivAuth::Open];
             let status = json!({"version": "v0.10.0 5ac1bf1", "isEnterprise": true, "requiresAuth": requires});
             return Ok(Reply::json(200, &json!({"data": status})));
@@ -94,7 +94,7 @@ impl Direktiv {
         authorise(&self.options, request, rest)?;
         self.advance();
         match rest {
-            ["v2", rest @ ..] if version >= DirektivVersion::V0_8_5 => self.v2(method, rest, request),
+            ["v2", rest @ ..] if version >= DirektivVersion::V0_8_4 => self.v2(method, rest, request),
             ["namespaces", namespace, rest @ ..] if version <= DirektivVersion::V0_8_5 => {
                 let wanted = namespace_of(&mut self.namespaces, namespace);
                 let wanted = wanted.map_err(|()| Refusal::v1(404, format!("namespace '{namespace}' not found")))?;
@@ -105,7 +105,7 @@ impl Direktiv {
                 }
                 .route(method, rest, request)
             }
-            _ if version >= DirektivVersion::V0_8_5 => Err(Refusal::no_path()),
+            _ if version >= DirektivVersion::V0_8_4 => Err(Refusal::no_path()),
             _ => Ok(Reply::text(404, "404 page not found\n")),
         }
     }

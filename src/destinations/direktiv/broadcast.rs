@@ -5,10 +5,13 @@
 
 use std::rc::Rc;
 
-use serde_json::{Value, json};
-use url::Url;
+use serde_json::Value;
 
-use super::{Version, api, api::Api};
+use super::{
+    super::cloudevent::{self, CloudEvent},
+    Version, api,
+    api::Api,
+};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Sent, Step, Verdict},
@@ -35,49 +38,24 @@ fn is_duplicate(version: Version, reply: &Reply) -> bool {
 ///
 /// # Errors
 /// The event has no id, or it is not known what happened.
-pub fn plan(api: &Rc<Api>, event: &Event, data: &Value) -> Result<Plan, Unmade> {
-    let action = event.action()?;
-    let id = event.delivery_id()?;
+pub fn plan(api: &Rc<Api>, event: &Event, data: Value) -> Result<Plan, Unmade> {
     let broadcast = Rc::new(Broadcast {
         api: Rc::clone(api),
-        event: cloud_event(&id, event, action, data),
-        id,
+        event: CloudEvent {
+            id: event.delivery_id()?,
+            source: cloudevent::source(event),
+            kind: type_of(&event.name, event.action()?),
+            subject: cloudevent::subject(event).map(str::to_owned),
+            time: event.time.clone(),
+            data,
+        },
     });
     let first = api.versions[0];
-    let plan = Plan::new(Some(broadcast.id.clone()), vec![broadcast.start(first)]);
+    let plan = Plan::new(Some(broadcast.event.id.clone()), vec![broadcast.start(first)]);
     Ok(match api.after(first) {
         Some(other) => plan.otherwise(format!("the server has no API {first}"), broadcast.request(other)),
         None => plan,
     })
-}
-
-/// The event in the JSON form of `CloudEvents` 1.0.
-fn cloud_event(id: &str, event: &Event, action: &Action, data: &Value) -> Value {
-    let mut cloud_event = json!({
-        "specversion": "1.0",
-        "id": id,
-        "source": source(event.url.as_deref()),
-        "type": type_of(&event.name, action),
-        "subject": event.repo,
-        "time": event.time,
-        "datacontenttype": "application/json",
-        "data": data,
-    });
-    if event.repo.is_none()
-        && let Some(members) = cloud_event.as_object_mut()
-    {
-        members.shift_remove("subject");
-    }
-    cloud_event
-}
-
-/// A URI, as `CloudEvents` wants it: the pipeline's address, encoded where it isn't, or this program's name.
-fn source(url: Option<&str>) -> String {
-    match url {
-        Some(url) if url.bytes().all(|byte| byte.is_ascii_graphic()) => url.to_owned(),
-        Some(url) => Url::parse(url).map_or_else(|_| "notify-event".to_owned(), String::from),
-        None => "notify-event".to_owned(),
-    }
 }
 
 /// `com.gitlab.deployment.success`: in lower case, and dots for what is neither letter, digit, `_` nor `-`.
@@ -92,8 +70,7 @@ fn type_of(name: &str, action: &Action) -> String {
 
 struct Broadcast {
     api: Rc<Api>,
-    id: String,
-    event: Value,
+    event: CloudEvent,
 }
 
 impl Broadcast {
@@ -102,9 +79,8 @@ impl Broadcast {
             Version::V1 => "/broadcast",
             Version::V2 => "/events/broadcast",
         };
-        self.api
-            .request(version, Method::Post, path)
-            .body("application/cloudevents+json", self.event.to_string())
+        // Binary mode is the older API's alone.
+        self.event.structured(self.api.request(version, Method::Post, path))
     }
 
     fn start(self: &Rc<Self>, version: Version) -> Step {
@@ -129,7 +105,7 @@ impl Broadcast {
                     ..Delivered::default()
                 })
             } else {
-                Verdict::Skipped(format!("the namespace already received the event {}", self.id))
+                Verdict::Skipped(format!("the namespace already received the event {}", self.event.id))
             };
         }
         if api::is_hidden_outage(version, reply) {

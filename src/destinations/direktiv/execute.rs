@@ -139,14 +139,24 @@ impl Execute {
             return api::unseen(unexpected.into(), reply, &format!("the instance {id}"));
         }
         match reply.text_at("/data/status").unwrap_or("in an unknown state") {
+            // After v0.10 the instance holds its output, and there is nothing else to read it from.
+            "complete" if reply.json().is_some_and(|body| body["data"].get("output").is_some()) => {
+                Verdict::Delivered(Delivered {
+                    identifier: Some(id.to_owned()),
+                    json: reply.json().and_then(output).map(Rc::new),
+                    ..Delivered::default()
+                })
+            }
             "complete" => {
                 let what = format!("the instance {id} is complete, its output not yet read");
                 Verdict::Later(Duration::ZERO, self.output(id), what)
             }
             status @ ("failed" | "crashed" | "cancelled") => {
+                // v0.8.4 and v0.8.5 have other names (docs/vendors/direktiv.md 5).
+                let either = |newer: &str, older: &str| reply.text_at(newer).or_else(|| reply.text_at(older));
                 let why: Vec<String> = [
-                    reply.text_at("/data/errorCode").map(str::to_owned),
-                    reply.text_at("/data/errorMessage").map(error_message),
+                    either("/data/errorCode", "/data/error_code").map(str::to_owned),
+                    either("/data/errorMessage", "/data/error_message").map(error_message),
                 ]
                 .into_iter()
                 .flatten()
@@ -200,15 +210,22 @@ fn delivered(id: String) -> Verdict {
     })
 }
 
-/// The reply to `op=wait`: the workflow's output as it is, and no identifier (docs/vendors/direktiv.md 5).
+/// The reply to `op=wait`: the workflow's output as it is; a header names the instance, from v0.6.7 on
+/// (docs/vendors/direktiv.md 5).
 fn returned(reply: &Reply) -> Verdict {
     match reply.expect_empty_or_json() {
         Ok(()) => Verdict::Delivered(Delivered {
+            identifier: instance_of(reply).map(str::to_owned),
             json: reply.shared_json(),
             ..Delivered::default()
         }),
         Err(unexpected) => unexpected.into(),
     }
+}
+
+/// The instance that the reply to `op=wait` is about.
+fn instance_of(reply: &Reply) -> Option<&str> {
+    reply.header("direktiv-instance-id").filter(|id| !id.is_empty())
 }
 
 /// What is said where it is not sent again.
@@ -225,7 +242,8 @@ fn refusal(version: Version, reply: &Reply) -> Option<Verdict> {
     {
         let message = reply.header("direktiv-instance-error-message").unwrap_or_default();
         let text = truncate(&format!("{code}: {message}"), 300);
-        return Some(Verdict::Failed(format!("the workflow failed: {text}")));
+        let what = instance_of(reply).map_or_else(|| "the workflow".to_owned(), |id| format!("the instance {id}"));
+        return Some(Verdict::Failed(format!("{what} failed: {text}")));
     }
     let is_reason = version == Version::V2
         && reply.status == 500

@@ -185,6 +185,10 @@ impl Sync {
             self.api.request(version, Method::Get, &path),
             move |reply, _| {
                 let why = match reply.expect_json() {
+                    // v0.8.4 and v0.8.5 (docs/vendors/direktiv.md 1).
+                    Err(_) if version == Version::V1 && reply.status == 404 => {
+                        ", and this version of Direktiv shows no logs of syncs by API v1: its UI may say why".to_owned()
+                    }
                     Err(_) => format!(", and its log can't be read: it answered {}", reply.status),
                     Ok(body) => match last_lines(body) {
                         lines if lines.is_empty() => ", and its log is empty".to_owned(),
@@ -228,7 +232,8 @@ fn created(record: &Value) -> Option<SystemTime> {
     time::parse(record["createdAt"].as_str()?)
 }
 
-/// The last lines of a log, oldest first, whichever way it was given and whatever the version calls their fields.
+/// The last lines of a log, oldest first, whichever way it was given and whatever the version calls their fields. From
+/// v0.9 on a line may be the same for every failure, with the cause beside it in `error` (docs/vendors/direktiv.md 4).
 fn last_lines(body: &Value) -> Vec<String> {
     let mut entries = api::records(body, &["/data", "/results", "/edges"]);
     let time = |entry: &Value| time::parse(entry["time"].as_str().or(entry["t"].as_str())?);
@@ -240,8 +245,12 @@ fn last_lines(body: &Value) -> Vec<String> {
     }
     let lines: Vec<String> = entries
         .into_iter()
-        .filter_map(|entry| entry["msg"].as_str().or(entry["message"].as_str()))
-        .map(|line| truncate(line.trim(), LINE))
+        .map(|entry| {
+            let line = entry["msg"].as_str().or(entry["message"].as_str());
+            let parts = [line, entry["error"].as_str()].into_iter().flatten().map(str::trim);
+            let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+            truncate(&parts.join(": "), LINE)
+        })
         .filter(|line| !line.is_empty())
         .collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()

@@ -9,8 +9,8 @@ pub(super) fn accepts(options: &Options) -> Vec<DirektivAuth> {
     match (options.direktiv_accepts, options.direktiv_version) {
         (Some(one), _) => vec![one],
         (None, DirektivVersion::V0_6) => vec![DirektivAuth::Apikey, DirektivAuth::Token],
-        (None, DirektivVersion::V0_7 | DirektivVersion::V0_8_5) => vec![DirektivAuth::Token],
-        (None, DirektivVersion::V0_10) => vec![DirektivAuth::ApiKey],
+        (None, DirektivVersion::V0_7 | DirektivVersion::V0_8_4 | DirektivVersion::V0_8_5) => vec![DirektivAuth::Token],
+        (None, DirektivVersion::V0_10 | DirektivVersion::Head) => vec![DirektivAuth::ApiKey],
     }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn authorise(options: &Options, request: &Request, rest: &[&str]) -> 
         DirektivAuth::Bearer => request.bearer() == Some(known),
         auth => auth.header().and_then(|name| request.header(name)) == Some(known),
     };
-    if options.direktiv_version != DirektivVersion::V0_10 {
+    if options.direktiv_version < DirektivVersion::V0_10 {
         return if accepts.iter().any(right) {
             Ok(())
         } else {

@@ -35,3 +35,8 @@ pub(super) fn cloud_event(event: Value) -> Option<Value> {
         && !(event.contains_key("data") && event.contains_key("data_base64"));
     good.then_some(Value::Object(event))
 }
+
+/// Whether two are the same event: a namespace knows one by its source and its id (docs/vendors/direktiv.md 6).
+pub(super) fn is_same(one: &Value, other: &Value) -> bool {
+    one["source"] == other["source"] && one["id"] == other["id"]
+}

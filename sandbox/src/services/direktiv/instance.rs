@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::{age, later, now};
-use crate::options::Options;
+use crate::options::{DirektivVersion, Options};
 use crate::wire::Reply;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,21 +44,34 @@ impl Default for Instance {
 }
 
 impl Instance {
-    /// As docs/vendors/direktiv.md 5 prints it.
-    pub(super) fn show(&self, namespace: &str) -> Value {
-        json!({"id": self.id, "createdAt": self.created_at, "endedAt": self.ended_at, "status": self.status,
-            "path": self.path, "errorCode": self.error_code, "invoker": "api", "errorMessage": self.error_message,
-            "flow": [], "traceId": "", "lineage": [], "namespace": namespace})
+    /// As a version of docs/vendors/direktiv.md 5 prints it: the older ones with other names for the error, the newest
+    /// with its output.
+    pub(super) fn show(&self, version: DirektivVersion, namespace: &str) -> Value {
+        let (code, message) = if version <= DirektivVersion::V0_8_5 {
+            ("error_code", "error_message")
+        } else {
+            ("errorCode", "errorMessage")
+        };
+        let said = self.error_message.as_ref().map(|text| bytes(version, text));
+        let mut shown = json!({"id": self.id, "createdAt": self.created_at, "endedAt": self.ended_at,
+            "status": self.status, "path": self.path, code: self.error_code, "invoker": "api", message: said,
+            "flow": [], "traceId": "", "lineage": [], "namespace": namespace});
+        if version == DirektivVersion::Head {
+            shown["output"] = self.shown_output(version);
+        }
+        shown
     }
 
-    /// The same, with its output in base64 (docs/vendors/direktiv.md 5).
-    pub(super) fn show_with_output(&self, namespace: &str) -> Value {
-        let mut shown = self.show(namespace);
-        shown["output"] = self
-            .output
-            .as_ref()
-            .map_or(Value::Null, |output| json!(BASE64_STANDARD.encode(output.to_string())));
+    /// The same, with its output.
+    pub(super) fn show_with_output(&self, version: DirektivVersion, namespace: &str) -> Value {
+        let mut shown = self.show(version, namespace);
+        shown["output"] = self.shown_output(version);
         shown
+    }
+
+    fn shown_output(&self, version: DirektivVersion) -> Value {
+        let output = self.output.as_ref();
+        output.map_or(Value::Null, |output| json!(bytes(version, &output.to_string())))
     }
 
     /// Moves it to where it is by now.
@@ -75,6 +88,14 @@ impl Instance {
             "complete".clone_into(&mut self.status);
             self.output = Some(options.direktiv_workflow_output.clone());
         }
+    }
+}
+
+/// How a version prints what it holds as bytes: in base64, but for the newest (docs/vendors/direktiv.md 5).
+fn bytes(version: DirektivVersion, text: &str) -> String {
+    match version {
+        DirektivVersion::Head => text.to_owned(),
+        _ => BASE64_STANDARD.encode(text),
     }
 }
 

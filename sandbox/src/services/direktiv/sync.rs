@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::{age, later, now};
-use crate::options::Options;
+use crate::options::{DirektivVersion, Options};
 
 /// How Go prints the time of what hasn't ended (docs/vendors/direktiv.md 4).
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// A sync that runs longer is forced to `failed` by v0.10 (docs/vendors/direktiv.md 4).
-const LIMIT: Duration = Duration::from_mins(5);
+/// A sync that runs longer is forced to `failed` (docs/vendors/direktiv.md 4).
+fn limit(version: DirektivVersion) -> Duration {
+    Duration::from_mins(if version == DirektivVersion::Head { 2 } else { 5 })
+}
 
 /// Older records are deleted (docs/vendors/direktiv.md 4).
 const KEPT: Duration = Duration::from_hours(48);
@@ -61,15 +63,26 @@ impl Sync {
         age(&self.created_at) >= KEPT
     }
 
+    /// A line of its log as v2 prints it: v0.9 and newer say the same of every failure, with the cause beside it
+    /// (docs/vendors/direktiv.md 4).
+    pub(super) fn log_entry(&self, version: DirektivVersion, line: &str) -> Value {
+        if self.status == "failed" && version >= DirektivVersion::V0_10 {
+            json!({"time": self.updated_at, "level": "ERROR", "msg": "mirror processing failed", "error": line})
+        } else {
+            json!({"time": self.updated_at, "level": "INFO", "msg": line})
+        }
+    }
+
     /// Moves it to where it is by now.
     pub(super) fn advance(&mut self, options: &Options) {
         let age = age(&self.created_at);
         if !self.runs() {
             return;
         }
-        if age >= LIMIT {
+        let limit = limit(options.direktiv_version);
+        if age >= limit {
             self.log.push("process timed out".to_owned());
-            self.finish("failed", LIMIT);
+            self.finish("failed", limit);
         } else if age >= options.direktiv_sync_takes {
             let (line, status) = match &options.direktiv_sync_fails {
                 Some(line) => (line.as_str(), "failed"),

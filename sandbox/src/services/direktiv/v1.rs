@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::event::cloud_event;
+use super::event::{cloud_event, is_same};
 use super::instance::{Instance, failed, raw_output};
 use super::namespace::{BODY_LIMIT, Namespace};
 use super::refusal::Refusal;
@@ -38,7 +38,8 @@ impl V1<'_> {
                     _ => Ok(Reply::text(404, "404 page not found\n")),
                 }
             }
-            ("GET", ["activities", id, "logs"]) => {
+            // Gone in v0.8.4 and v0.8.5 (docs/vendors/direktiv.md 1).
+            ("GET", ["activities", id, "logs"]) if self.options.direktiv_version < DirektivVersion::V0_8_4 => {
                 let sync = self.namespace.syncs.iter().find(|sync| sync.id == *id);
                 let sync = sync.ok_or(Refusal::v1(404, format!("activity '{id}' not found")))?;
                 let lines = sync
@@ -94,7 +95,7 @@ impl V1<'_> {
 
     /// The mirror at a path. v0.8 takes any path and syncs the namespace (docs/vendors/direktiv.md 3).
     fn mirror<'p>(&self, path: &'p str) -> Result<&'p str, Refusal> {
-        let path = if self.options.direktiv_version == DirektivVersion::V0_8_5 {
+        let path = if self.options.direktiv_version >= DirektivVersion::V0_8_4 {
             ""
         } else {
             path
@@ -150,20 +151,26 @@ impl V1<'_> {
         Ok(self.namespace.start(self.options, path, request))
     }
 
-    /// `op=wait`: the raw output, when it is there.
+    /// `op=wait`: the raw output, when it is there. A header names the instance, not yet in v0.6.6
+    /// (docs/vendors/direktiv.md 5).
     fn wait(&mut self, path: &str, query: &Query, request: &Request) -> Result<Reply, Refusal> {
-        self.start(path, query, request)?;
+        let instance = self.start(path, query, request)?;
         let takes = self.options.direktiv_workflow_takes;
+        let named = |reply: Reply| match self.options.direktiv_version {
+            DirektivVersion::V0_6 => reply,
+            _ => reply.with("Direktiv-Instance-Id", &instance.id),
+        };
         if let Some((code, message)) = &self.options.direktiv_workflow_fails {
             let reply = Reply::json(500, &json!({"code": 500, "message": message}));
-            return Err(Refusal::Whole(failed(reply, code, message).after(takes)));
+            return Err(Refusal::Whole(named(failed(reply, code, message)).after(takes)));
         }
         let output = &self.options.direktiv_workflow_output;
-        Ok(raw_output(output, query.get("field"), query.get("raw-output"), query.get("ctype")).after(takes))
+        let reply = raw_output(output, query.get("field"), query.get("raw-output"), query.get("ctype"));
+        Ok(named(reply).after(takes))
     }
 
-    /// A `CloudEvent` in structured or binary mode (docs/vendors/direktiv.md 6). Whether this version knows an id again
-    /// isn't documented: each is kept, so that a test sees what was sent twice.
+    /// A `CloudEvent` in structured or binary mode (docs/vendors/direktiv.md 6). What v0.8 says to one that it knows was
+    /// not read: each is kept there, so that a test sees what was sent twice.
     fn broadcast(&mut self, request: &Request) -> Result<Reply, Refusal> {
         let bad = || Refusal::v1(406, "invalid cloud event");
         let kind = request.header("content-type").unwrap_or_default();
@@ -184,6 +191,10 @@ impl V1<'_> {
             event.insert("data".to_owned(), data);
             cloud_event(Value::Object(event)).ok_or_else(bad)?
         };
+        let is_refused = self.options.direktiv_version < DirektivVersion::V0_8_4;
+        if is_refused && self.namespace.events.iter().any(|known| is_same(known, &event)) {
+            return Err(Refusal::v1(409, "resource already exists"));
+        }
         self.namespace.events.push(event);
         Ok(Reply::empty(200))
     }

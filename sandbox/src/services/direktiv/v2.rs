@@ -1,8 +1,8 @@
-//! The new API, of v0.8.5 and newer (docs/vendors/direktiv.md 4, 5, 6).
+//! The new API, of v0.8.4 and newer (docs/vendors/direktiv.md 4, 5, 6).
 
 use serde_json::{Value, json};
 
-use super::event::cloud_event;
+use super::event::{cloud_event, is_same};
 use super::instance::{Instance, failed, raw_output};
 use super::namespace::{BODY_LIMIT, Namespace};
 use super::refusal::Refusal;
@@ -20,10 +20,15 @@ pub(super) struct V2<'a> {
 
 impl V2<'_> {
     pub(super) fn route(mut self, method: &str, rest: &[&str], request: &Request) -> Result<Reply, Refusal> {
-        // Broadcasting came with v0.8.6-rc1 (docs/vendors/direktiv.md 1).
-        let broadcasts = self.options.direktiv_version > DirektivVersion::V0_8_5;
+        // Syncing came with v0.8.5, broadcasting with v0.8.6-rc1, and the newest has no outputs by themselves
+        // (docs/vendors/direktiv.md 1).
+        let version = self.options.direktiv_version;
         match (method, rest) {
-            (_, ["events", "broadcast"]) if !broadcasts => Err(Refusal::no_path()),
+            (_, ["syncs" | "logs"]) if version < DirektivVersion::V0_8_5 => Err(Refusal::no_path()),
+            (_, ["events", "broadcast"]) if version < DirektivVersion::V0_10 => Err(Refusal::no_path()),
+            (_, ["instances", _, "output"]) if version == DirektivVersion::Head => Err(Refusal::no_path()),
+            // An empty handler: 200, and nothing happens.
+            ("POST", ["events", "broadcast"]) if version == DirektivVersion::Head => Ok(Reply::empty(200)),
             ("POST", ["events", "broadcast"]) => self.broadcast(request),
             ("POST", ["syncs"]) => self.sync(),
             ("GET", ["syncs"]) => {
@@ -33,12 +38,12 @@ impl V2<'_> {
             ("GET", ["logs"]) => self.logs(request),
             ("POST", ["instances"]) => self.start(request),
             ("GET", ["instances", id]) => {
-                let shown = self.instance(id)?.show(self.name);
+                let shown = self.instance(id)?.show(version, self.name);
                 Ok(Reply::json(200, &json!({"data": shown})))
             }
             ("PATCH", ["instances", id]) => self.cancel(id, request),
             ("GET", ["instances", id, "output"]) => {
-                let shown = self.instance(id)?.show_with_output(self.name);
+                let shown = self.instance(id)?.show_with_output(version, self.name);
                 Ok(Reply::json(200, &json!({"data": shown})))
             }
             (
@@ -57,7 +62,8 @@ impl V2<'_> {
         if !self.namespace.mirror {
             return Err(Refusal::v2("resource_not_found", "requested resource is not found"));
         }
-        if self.namespace.syncs.iter().any(Sync::runs) {
+        let guarded = self.options.direktiv_version < DirektivVersion::Head;
+        if guarded && self.namespace.syncs.iter().any(Sync::runs) {
             return Err(Refusal::internal());
         }
         let sync = Sync::default();
@@ -76,11 +82,10 @@ impl V2<'_> {
             ));
         };
         let sync = self.namespace.syncs.iter().find(|sync| sync.id == activity);
+        let version = self.options.direktiv_version;
         let lines = sync
             .into_iter()
-            .flat_map(|sync| sync.log.iter().map(|line| (&sync.updated_at, line)));
-        let lines = lines
-            .map(|(time, line)| json!({"time": time, "level": "INFO", "msg": line}))
+            .flat_map(|sync| sync.log.iter().map(move |line| sync.log_entry(version, line)))
             .collect::<Vec<_>>();
         Ok(Reply::json(200, &json!({"data": lines})))
     }
@@ -96,6 +101,7 @@ impl V2<'_> {
         let invalid = |message: &str| Refusal::v2("request_data_invalid", message);
         // `output` came with v0.9 (docs/vendors/direktiv.md 5).
         let known: &[&str] = match self.options.direktiv_version {
+            DirektivVersion::Head => &["path", "wait", "fullOutput"],
             DirektivVersion::V0_10 => &["path", "wait", "output", "field", "raw", "ctype"],
             _ => &["path", "wait", "field", "raw", "ctype"],
         };
@@ -107,7 +113,8 @@ impl V2<'_> {
             Some("true") => Ok(true),
             Some(_) => Err(invalid(&format!("{name} is no boolean"))),
         };
-        let (wait, whole) = (flag("wait")?, flag("output")?);
+        let version = self.options.direktiv_version;
+        let (wait, whole) = (flag("wait")?, flag("output")? || flag("fullOutput")?);
         if request.body.len() > BODY_LIMIT {
             return Err(invalid("http: request body too large"));
         }
@@ -119,7 +126,7 @@ impl V2<'_> {
         }
         let mut instance = self.namespace.start(self.options, path, request);
         if !wait {
-            return Ok(Reply::json(200, &json!({"data": instance.show(self.name)})));
+            return Ok(Reply::json(200, &json!({"data": instance.show(version, self.name)})));
         }
         let takes = self.options.direktiv_workflow_takes;
         if let Some((code, message)) = &self.options.direktiv_workflow_fails {
@@ -131,7 +138,10 @@ impl V2<'_> {
             "complete".clone_into(&mut instance.status);
             instance.ended_at = Some(later(&instance.created_at, takes));
             instance.output = Some(output.clone());
-            return Ok(Reply::json(200, &json!({"data": instance.show_with_output(self.name)})).after(takes));
+            return Ok(Reply::json(200, &json!({"data": instance.show_with_output(version, self.name)})).after(takes));
+        }
+        if version == DirektivVersion::Head {
+            return Ok(Reply::json(200, &json!({"data": output})).after(takes));
         }
         Ok(raw_output(output, query.get("field"), query.get("raw"), query.get("ctype")).after(takes))
     }
@@ -182,7 +192,7 @@ impl V2<'_> {
             .ok_or(bad)?;
         for (index, event) in events.iter().enumerate() {
             let mut known = self.namespace.events.iter().chain(&events[..index]);
-            if known.any(|known| known["id"] == event["id"]) {
+            if known.any(|known| is_same(known, event)) {
                 return Err(Refusal::Text(400, "Error appending CloudEvent to history\n"));
             }
         }

@@ -26,7 +26,7 @@ fn a_broadcast_is_a_cloud_event_with_a_stable_id() {
             "body": {
                 "specversion": "1.0",
                 "id": "acme-shop-8812-deployment-success-57aa1c19ad692bf3",
-                "source": "https://gitlab.example.com/Acme/Shop/-/pipelines/8812",
+                "source": "https://gitlab.example.com/Acme/Shop",
                 "type": "com.gitlab.deployment.success",
                 "subject": "Acme/Shop",
                 "time": "2025-03-01T10:07:31Z",
@@ -47,13 +47,22 @@ fn a_broadcast_is_a_cloud_event_with_a_stable_id() {
     ];
     let body = first("broadcast", &sparse)["body"].clone();
     assert_eq!(body["type"], "com.gitlab.größe.rollout.v2.on.fire");
-    assert_eq!(body["source"], "https://x.example/%C3%A4%20b");
+    assert_eq!(body["source"], "notify-event");
     assert_eq!(
         (body.get("subject"), &body["data"]["schema_version"]),
         (None, &json!(1))
     );
-    let nowhere = first("broadcast", &[("EVENT_ACTION", "started"), ("CI_PIPELINE_URL", "")]);
-    assert_eq!(nowhere["body"]["source"], "notify-event");
+    let elsewhere = [
+        ("EVENT_ACTION", "started"),
+        ("EVENT_URL", "https://x.example/ä b"),
+        ("CI_PROJECT_PATH", "Acme/Größe"),
+        ("EVENT_SERVICE", "cart"),
+    ];
+    let body = first("broadcast", &elsewhere)["body"].clone();
+    assert_eq!(
+        (&body["source"], &body["subject"]),
+        (&json!("Acme/Gr%C3%B6%C3%9Fe"), &json!("cart"))
+    );
 }
 
 #[test]

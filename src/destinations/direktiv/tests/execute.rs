@@ -153,6 +153,16 @@ fn an_execution_is_watched_and_its_output_read() {
         assert_eq!(watched.id(), Some(ID));
         assert_eq!(watched.delivered.unwrap().json.as_deref(), expected.as_ref());
     }
+    // After v0.10 the instance has it, and nothing else is read.
+    for (output, expected) in [
+        (json!("{\"a\":[1,2]}"), Some(json!({"a": [1, 2]}))),
+        (Value::Null, None),
+    ] {
+        let watched = course(&plan, &[(200, &instance("pending")), (200, &data(output))]);
+        assert_eq!(watched.log.len(), 2, "{:?}", watched.log);
+        assert_eq!(watched.id(), Some(ID));
+        assert_eq!(watched.delivered.unwrap().json.as_deref(), expected.as_ref());
+    }
     let unread = course(
         &plan,
         &[(200, &instance("pending")), (200, &instance("complete")), (503, "")],
@@ -190,6 +200,13 @@ fn an_instance_that_ends_badly_is_rejected_with_its_error() {
         let course = course(&plan, &[(200, &instance("pending")), (200, &body)]);
         assert_eq!(course.end, format!("rejected: the instance {ID} {end}"));
     }
+    let older =
+        json!({"data": {"id": ID, "status": "failed", "error_code": "my.error", "error_message": "dG9vIGxhdGU="}});
+    let course = course(&plan, &[(200, &instance("pending")), (200, &older.to_string())]);
+    assert_eq!(
+        course.end,
+        format!("rejected: the instance {ID} failed: my.error: too late")
+    );
 }
 
 #[test]
@@ -209,15 +226,20 @@ fn the_older_api_waits_by_itself() {
     assert_eq!(course(&plan, &[(200, "")]).delivered.unwrap(), Delivered::default());
     let failed = course(&plan, &[(500, r#"{"code":500,"message":"state failed"}"#)]);
     assert_eq!(failed.end, "by status: 500 state failed");
-    let headers = vec![
-        ("direktiv-instance-error-code".to_owned(), "my.error".to_owned()),
-        ("direktiv-instance-error-message".to_owned(), "too late".to_owned()),
-    ];
-    match step.read(
-        &crate::delivery::reply::Reply::new(500, headers, "{}".to_owned()),
-        Sent::default(),
-    ) {
-        Verdict::Failed(why) => assert_eq!(why, "the workflow failed: my.error: too late"),
-        other => panic!("{other:?}"),
-    }
+    let with = |status, headers: &[(&str, &str)]| {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let reply = crate::delivery::reply::Reply::new(status, headers.collect(), "{}".to_owned());
+        in_words(&step.read(&reply, Sent::default()))
+    };
+    let id = ("direktiv-instance-id", "i-1");
+    let code = ("direktiv-instance-error-code", "my.error");
+    let message = ("direktiv-instance-error-message", "too late");
+    assert_eq!(with(200, &[id]), "delivered i-1 -");
+    assert_eq!(
+        with(500, &[code, message]),
+        "failed the workflow failed: my.error: too late"
+    );
+    assert_eq!(with(500, &[id, code]), "failed the instance i-1 failed: my.error: ");
 }

@@ -469,6 +469,16 @@ fn a_failed_sync_tells_the_end_of_its_log() {
         (200, json!({"data": newest_first}).to_string(), told),
         (
             200,
+            // v0.9.0 to v0.10.0: one message for all, and the cause beside it.
+            json!({"data": [
+                {"time": "2025-03-01T10:00:00Z", "msg": "cloning", "error": ""},
+                {"time": "2025-03-01T10:00:01Z", "msg": "mirror processing failed", "error": "no such ref: 'main'"},
+            ]})
+            .to_string(),
+            format!("rejected: the sync {ID} failed: cloning | mirror processing failed: no such ref: 'main'"),
+        ),
+        (
+            200,
             json!({"data": null}).to_string(),
             format!("rejected: the sync {ID} failed, and its log is empty"),
         ),
@@ -540,6 +550,9 @@ fn the_older_api_is_watched_by_its_newest_activity() {
         ]
     );
     assert_eq!(failed.end, "rejected: the sync b failed: authentication required");
+    let ended = info(json!({"results": [activity("b", "failed", "2025-03-01T10:00:00.5Z")]}));
+    let unlogged = course(&plan, &[(200, ""), (200, &ended), (404, "404 page not found\n")]).end;
+    assert!(unlogged.contains("shows no logs of syncs by API v1"), "{unlogged}");
     let edges = info(json!({"edges": [{"node": activity("a", "complete", "2025-03-01T10:00:00Z")}]}));
     assert_eq!(course(&plan, &[(200, ""), (200, &edges)]).id(), Some("a"));
 }
