@@ -17,6 +17,7 @@ use crate::{
 
 mod aviator;
 mod blueprint;
+mod cdevents;
 mod cloudevent;
 mod cto;
 mod direktiv;
@@ -34,6 +35,7 @@ pub const ALL: &[&Destination] = &[
     &aviator::DESTINATION,
     &port::DESTINATION,
     &webhook::DESTINATION,
+    &cdevents::DESTINATION,
 ];
 
 /// Every variable of every destination.
@@ -144,6 +146,8 @@ pub enum Words {
 pub enum Room {
     /// It has none.
     None,
+    /// It has.
+    Always,
     /// It has, unless this variable is set, which says what is sent.
     UnlessSet(&'static str),
 }
@@ -228,6 +232,12 @@ impl Operation {
     /// Says that it tells what happened in these words.
     pub const fn in_words(mut self, words: Words) -> Self {
         self.words = words;
+        self
+    }
+
+    /// Says that `EVENT_PROPERTIES` go along.
+    pub const fn carries_properties(mut self) -> Self {
+        self.properties = Room::Always;
         self
     }
 
@@ -513,7 +523,7 @@ mod tests {
             of(Repetition::Asked),
             "rely:create aviator:release aviator:deployment port:create port:run-update port:run-log"
         );
-        assert_eq!(of(Repetition::Deduplicated), "direktiv:broadcast");
+        assert_eq!(of(Repetition::Deduplicated), "direktiv:broadcast cdevents:event");
         let webhook = find("webhook").unwrap().operation("event").unwrap();
         assert_eq!(
             webhook.repetition(|name| name == "WEBHOOK_SECRET"),
@@ -602,6 +612,7 @@ mod tests {
         ("PORT_RUN_ID", "r_1"),
         ("PORT_RUN_LOG", "deployed"),
         ("WEBHOOK_URL", "https://hooks.example.com/x"),
+        ("CDEVENTS_URL", "https://broker.example.com"),
     ];
 
     #[test]

@@ -148,6 +148,8 @@ pub struct Credentials {
     pub port_client_secret: String,
     /// The secret that webhooks are signed with.
     pub webhook_secret: String,
+    /// The token of the broker that takes CDEvents.
+    pub cdevents_token: String,
     /// GitLab's job token.
     pub gitlab_job_token: String,
     /// An access token of GitLab's.
@@ -167,6 +169,7 @@ impl Default for Credentials {
             // Escaped differently in a URL, in JSON and in base64, as real ones can be.
             port_client_secret: text("port/sandbox+Secret\"e7=="),
             webhook_secret: text("whsec_c2FuZGJveC1zZWNyZXQtb2YtMzItYnl0ZXMhIQ=="),
+            cdevents_token: text("cdevents-sandbox-e05b7d18c4"),
             // Not quite as long as real ones, so that no scanner takes them for any.
             gitlab_job_token: text("glcbt-sandbox-4be81d"),
             gitlab_access_token: text("glpat-sandbox-c90f27"),

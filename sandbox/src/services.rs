@@ -5,6 +5,7 @@
 //! where a test wants to set it.
 
 mod aviator;
+mod cdevents;
 mod cto;
 mod direktiv;
 mod gitlab;
@@ -56,6 +57,7 @@ services! {
         Aviator = aviator: "Aviator Releases (docs/vendors/aviator.md).",
         Port = port: "Port's API (docs/vendors/port.md).",
         Webhook = webhook: "Receivers of webhooks (docs/vendors/webhook.md, docs/recipes.md).",
+        CdEvents = cdevents: "A broker that takes CDEvents (docs/vendors/cdevents.md).",
     }
     asked {
         GitLab = gitlab: "GitLab's own API (docs/gitlab.md 2.5, 11), which is asked and never reported to.",

@@ -140,6 +140,7 @@ impl Ready {
             .is_some_and(|variable| !found.is_given(variable) || is_made_of(variable, "id"));
         let leaves_out = match operation.properties {
             _ if operation.action == ActionUse::None => None,
+            Room::Always => None,
             Room::None => Some(format!("{} has no room for them", target.destination.title)),
             Room::UnlessSet(variable) => {
                 let is_without = found.is_given(variable) && !is_made_of(variable, "properties");

@@ -1,5 +1,6 @@
-//! `CloudEvents` 1.0 over HTTP: what a broadcast is sent as (docs/vendors/cdevents.md 2).
+//! CloudEvents 1.0 over HTTP: what a CDEvent and Direktiv's broadcast are sent as (docs/vendors/cdevents.md 2).
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -7,6 +8,9 @@ use crate::{
     delivery::request::{Request, segment},
     event::Event,
 };
+
+/// What a header's value does not hold as it is, beside what is not ASCII (docs/vendors/cdevents.md 2).
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// An event in its envelope. A receiver knows it by its source and its id.
 pub struct CloudEvent {
@@ -46,6 +50,14 @@ impl CloudEvent {
         event.insert("datacontenttype".to_owned(), "application/json".into());
         event.insert("data".to_owned(), self.data.clone());
         request.body("application/cloudevents+json", Value::Object(event).to_string())
+    }
+
+    /// `request` with what the event says as its body, and the rest as headers.
+    pub fn binary(&self, request: Request) -> Request {
+        let with_headers = self.attributes().fold(request, |request, (name, value)| {
+            request.header(format!("ce-{name}"), utf8_percent_encode(value, ENCODED).to_string())
+        });
+        with_headers.json(&self.data)
     }
 }
 

@@ -38,6 +38,11 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
+    /// This address as it was given: for a service that is all of one address.
+    pub fn whole(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// This address followed by `path`, where the address may already end in one of `prefixes` with which every path
     /// of the API starts (`/api/v1`): people copy it with and without.
     pub fn join(&self, prefixes: &[&str], path: &str) -> String {

@@ -159,6 +159,7 @@ fn a_credential_that_no_header_can_carry_is_named_and_not_shown() {
         ("cto", "CTOAI_EVENTS_API_TOKEN"),
         ("direktiv:sync", "DIREKTIV_TOKEN"),
         ("aviator", "AVIATOR_API_TOKEN"),
+        ("cdevents", "CDEVENTS_TOKEN"),
     ] {
         for value in [
             "first-half\nsecond-half",
@@ -192,11 +193,19 @@ fn what_a_vendors_pattern_refuses_is_found_before_it_is_sent() {
         ("direktiv:sync", "DIREKTIV_HEADER", "bad name: value"),
         ("direktiv:execute", "DIREKTIV_WORKFLOW", ""),
         ("direktiv:execute", "DIREKTIV_WORKFLOW", "/"),
+        ("cdevents", "CDEVENTS_TYPE", "pipelinerun.finishd"),
+        ("cdevents", "CDEVENTS_TYPE", "dev.cdevents.pipelinerun.finished.0.2.0"),
+        ("cdevents", "CDEVENTS_TYPE", "com.example.deployed"),
         (
             "cdevents",
             "CDEVENTS_ARTIFACT_ID",
             "registry.example.com/acme/shop:1.4.2",
         ),
+        ("cdevents", "CDEVENTS_ARTIFACT_ID", "pkg:oci"),
+        ("cdevents", "CDEVENTS_ARTIFACT_ID", "pkg:npm/@acme/shop@1"),
+        ("cdevents", "CDEVENTS_SOURCE", "not a uri"),
+        ("cdevents", "CDEVENTS_SOURCE", "https://x/ünï"),
+        ("cdevents", "CDEVENTS_MODE", "batched"),
         ("aviator", "AVIATOR_RELEASE_CANDIDATE", "1.4.0"),
         ("aviator:release", "AVIATOR_RELEASE_CANDIDATE", "1.4.0-rc"),
         ("aviator:deployment", "AVIATOR_RELEASE_CANDIDATE", "1.4.0-rcX"),
@@ -249,7 +258,7 @@ fn an_operation_that_reads_needs_no_action() {
             .without("CI_JOB_TOKEN")
             .run()
     };
-    for operation in ["rely", "cto", "aviator", "port", "direktiv"] {
+    for operation in ["rely", "cto", "aviator", "port", "direktiv", "cdevents"] {
         unknown(&[operation])
             .exits(78)
             .says_of(operation, "EVENT_ACTION")

@@ -199,6 +199,12 @@ fn what_a_service_refuses_is_sent_once_and_its_words_are_shown() {
             "not_found",
         ),
         (
+            "cdevents",
+            Service::CdEvents,
+            r#"{"error":"no such trigger"}"#,
+            "no such trigger",
+        ),
+        (
             "port:run-log",
             Service::Port,
             r#"{"ok":false,"error":"run_exhausted"}"#,
@@ -267,8 +273,8 @@ fn a_success_that_does_not_look_like_one_is_none() {
             (Fault::NotJson, "something that is not JSON"),
             (Fault::Oversize(limit(operation) + 1), "more than the"),
         ] {
-            // A webhook may answer with anything but a page.
-            if *operation == "webhook" && fault == Fault::NotJson {
+            // A webhook and a broker may answer with anything but a page.
+            if matches!(*operation, "webhook" | "cdevents") && fault == Fault::NotJson {
                 continue;
             }
             let sandbox = ready();

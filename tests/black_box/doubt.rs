@@ -12,7 +12,7 @@ use crate::{
         Ran, at_once, catalog,
         faults::{fail, reply},
         folder,
-        held::{cto_events, direktiv_namespace, workflows},
+        held::{cdevents, cto_events, direktiv_namespace, workflows},
         json_of, notify,
         operations::{OPERATIONS, prepared, ready_with, service_of},
     },
@@ -111,6 +111,7 @@ impl Life {
         let length = |value: &Value| value.as_array().map_or(0, Vec::len) as u64;
         match self.label {
             "cto" => cto_events(&self.sandbox).len() as u64,
+            "cdevents" => cdevents(&self.sandbox).len() as u64,
             "direktiv:execute" => length(&direktiv_namespace(&self.sandbox)["instances"]),
             "direktiv" => length(&direktiv_namespace(&self.sandbox)["events"]),
             "aviator:release" => state(Service::Aviator)["triggered_builds"].as_u64().expect("a number"),
@@ -162,7 +163,7 @@ fn unreadable(label: &str) -> Vec<(&'static str, Fault)> {
 fn is_documented(label: &str, name: &str) -> bool {
     match name {
         // All but a page, and what is too long to be read.
-        _ if label == "webhook" => !matches!(name, "html" | "long 200" | "long 500"),
+        _ if matches!(label, "webhook" | "cdevents") => !matches!(name, "html" | "long 200" | "long 500"),
         "empty" => matches!(label, "aviator" | "direktiv"),
         // An object of unknown form.
         "foreign" => label == "aviator",

@@ -366,6 +366,60 @@ fn direktiv() {
 }
 
 #[test]
+fn cdevents() {
+    const PURL: (&str, &str) = ("CDEVENTS_ARTIFACT_ID", "pkg:generic/acme/shop@1.4.2");
+    const PRODUCTION: (&str, &str) = ("EVENT_ENVIRONMENT", "production");
+    const TYPES: &[(&str, (&str, &str))] = &[
+        ("pipelinerun-queued", ("CDEVENTS_TYPE", "pipelinerun.queued")),
+        ("pipelinerun-started", ("CDEVENTS_TYPE", "pipelinerun.started")),
+        ("pipelinerun-finished", ("CDEVENTS_TYPE", "pipelinerun.finished")),
+        ("service-deployed", ("CDEVENTS_TYPE", "service.deployed")),
+        ("service-upgraded", ("CDEVENTS_TYPE", "service.upgraded")),
+        ("service-rolledback", ("CDEVENTS_TYPE", "service.rolledback")),
+        ("service-removed", ("CDEVENTS_TYPE", "service.removed")),
+        ("service-published", ("CDEVENTS_TYPE", "service.published")),
+        ("environment-created", ("CDEVENTS_TYPE", "environment.created")),
+        ("environment-modified", ("CDEVENTS_TYPE", "environment.modified")),
+        ("environment-deleted", ("CDEVENTS_TYPE", "environment.deleted")),
+        ("incident-detected", ("CDEVENTS_TYPE", "incident.detected")),
+        ("incident-reported", ("CDEVENTS_TYPE", "incident.reported")),
+        (
+            "incident-resolved",
+            ("CDEVENTS_TYPE", "dev.cdevents.incident.resolved.0.3.0"),
+        ),
+    ];
+    const UGLY: &[(&str, &str)] = &[
+        PRODUCTION,
+        ("EVENT_SERVICE", "50% \"größe\" 🚀"),
+        (
+            "EVENT_PROPERTIES",
+            r#"{"team": "payments", "price": 1.50, "branch": "{{ event.branch }}"}"#,
+        ),
+    ];
+    let mut cases = actions(&[&["cdevents"]], &[PRODUCTION]);
+    cases.extend(TYPES.iter().map(|(name, kind)| {
+        let mut case = case(name, &[&["cdevents"]], &[PRODUCTION, PURL]);
+        case.variables.push(*kind);
+        case
+    }));
+    cases.extend([
+        case("success-of-an-artifact", &[&["cdevents"]], &[PRODUCTION, PURL]),
+        case(
+            "rolledback",
+            &[&["cdevents"]],
+            &[PRODUCTION, PURL, ("EVENT_ACTION", "rolled_back")],
+        ),
+        case("service", &[&["cdevents"]], UGLY),
+        case("twice", &[&["cdevents"], &["cdevents"]], &[]),
+        case("own-source", &[&["cdevents"]], &[("CDEVENTS_SOURCE", "urn:acme:shop")]),
+    ]);
+    let mut binary = case("binary", &[&["cdevents"]], UGLY);
+    binary.variables.push(("CDEVENTS_MODE", "binary"));
+    cases.push(binary);
+    check(Service::CdEvents, &Options::default(), &cases);
+}
+
+#[test]
 fn port() {
     const GUIDE: &str = r#"{"myStringProp": "My \"value\"\n\\ 🚀", "myNumberProp": 1, "myBooleanProp": true, "myArrayProp": ["myVal1", "myVal2"], "myObjectProp": {"myKey": "myVal", "myExtraKey": "myExtraVal"}}"#;
     const ENTITY: &[(&str, &str)] = &[

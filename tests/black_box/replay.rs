@@ -54,6 +54,7 @@ const WRITES: &[(&str, &str, Variables)] = &[
     ("port:run-create", "POST /v1/actions", &[("PORT_ACTION", "deploy")]),
     ("port:run-update", "PATCH", &[RUN]),
     ("port:run-log", "POST /v1/actions", &[RUN, ("PORT_RUN_LOG", "deployed")]),
+    ("cdevents", "POST", &[]),
 ];
 
 /// Those of them that delete something, or have a service act.

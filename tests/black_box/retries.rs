@@ -36,6 +36,7 @@ const FREE: &[(&str, Service, &str)] = &[
     ("port:delete", Service::Port, "DELETE"),
     ("port:run-update", Service::Port, "PATCH"),
     ("webhook", Service::Webhook, "POST"),
+    ("cdevents", Service::CdEvents, "POST"),
 ];
 
 #[test]

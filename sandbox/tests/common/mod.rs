@@ -34,8 +34,8 @@ pub struct Client<'a> {
     pub headers: Vec<(String, String)>,
 }
 
-impl Client<'_> {
-    pub fn new<'a>(sandbox: &'a Sandbox, service: Service, headers: &[(&str, &str)]) -> Client<'a> {
+impl<'a> Client<'a> {
+    pub fn new(sandbox: &'a Sandbox, service: Service, headers: &[(&str, &str)]) -> Client<'a> {
         let headers = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -90,7 +90,7 @@ impl Client<'_> {
     }
 
     /// The same client with one header set anew, or taken away.
-    pub fn with(&self, name: &str, value: Option<&str>) -> Client<'_> {
+    pub fn with(&self, name: &str, value: Option<&str>) -> Client<'a> {
         let mut headers = self.headers.clone();
         headers.retain(|(known, _)| known != name);
         headers.extend(value.map(|value| (name.to_owned(), value.to_owned())));

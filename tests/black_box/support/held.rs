@@ -54,6 +54,12 @@ pub fn workflows(sandbox: &Sandbox) -> u64 {
     count.as_u64().expect("a number")
 }
 
+/// The events that the broker of CDEvents holds, with their attributes.
+pub fn cdevents(sandbox: &Sandbox) -> Vec<Value> {
+    let state = sandbox.state(Service::CdEvents);
+    state["events"].as_array().expect("a list of events").clone()
+}
+
 /// A deployment that Port holds.
 pub fn port_deployment(sandbox: &Sandbox, id: &str) -> Value {
     sandbox.state(Service::Port)["entities"]["deployment"][id].clone()

@@ -54,6 +54,7 @@ const NEEDS: &[(&str, &[(&str, &str)])] = &[
     ("port:run-update", &[]),
     ("port:run-log", &[("PORT_RUN_LOG", "a line")]),
     ("webhook", &[]),
+    ("cdevents", &[]),
 ];
 
 #[test]
