@@ -55,4 +55,4 @@ pub use journal::Recorded;
 pub use options::{Certificate, Credentials, DirektivAuth, DirektivVersion, GitLabAccess, Options};
 pub use sandbox::Sandbox;
 pub use services::Service;
-pub use services::port::port_deployment_blueprint;
+pub use services::port::{port_deployment_blueprint, port_service_blueprint};

@@ -5,12 +5,14 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use sandbox::{Options, Sandbox, Service};
 use serde_json::Value;
 
 const OPTIONS: &str = "  --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
   --tls             serve TLS, with a root made for this run
+  --latency MS      let every reply come that many milliseconds later
   --once            end after the demonstration; fails if notify-event did
   --serve           only serve
   --help            this
@@ -21,6 +23,7 @@ NOTIFY_EVENT_BIN names the notify-event to use; without it, cargo builds the one
 struct Arguments {
     listen: SocketAddr,
     tls: bool,
+    latency: Duration,
     demonstrate: bool,
     keep_serving: bool,
 }
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
 fn usage() -> String {
     let titles = Service::DESTINATIONS.map(Service::title).join(", ");
     format!(
-        "usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--once | --serve]\n\n\
+        "usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--latency MS] [--once | --serve]\n\n\
          Serves strict stand-ins of GitLab's API and of what is reported to: {titles}.\n\
          Reports a deployment's life to them with notify-event, shows what they then hold, and keeps serving until it\n\
          is stopped.\n\n{OPTIONS}"
@@ -71,6 +74,7 @@ fn complain(line: impl Display) {
 /// None where the usage was asked for.
 fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
     let (mut listen, mut tls, mut once, mut serve) = (SocketAddr::from(([127, 0, 0, 1], 8080)), false, false, false);
+    let mut latency = Duration::ZERO;
     while let Some(argument) = given.next() {
         match argument.as_str() {
             "--listen" => {
@@ -80,6 +84,13 @@ fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Argu
                     .map_err(|_| format!("{address:?} is no address such as 127.0.0.1:8080"))?;
             }
             "--tls" => tls = true,
+            "--latency" => {
+                let number = given.next().ok_or("--latency needs a number of milliseconds")?;
+                let number = number
+                    .parse()
+                    .map_err(|_| format!("{number:?} is no number of milliseconds"))?;
+                latency = Duration::from_millis(number);
+            }
             "--once" => once = true,
             "--serve" => serve = true,
             "--help" | "-h" => return Ok(None),
@@ -92,6 +103,7 @@ fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Argu
     Ok(Some(Arguments {
         listen,
         tls,
+        latency,
         demonstrate: !serve,
         keep_serving: !once,
     }))
@@ -100,6 +112,7 @@ fn read_arguments(mut given: impl Iterator<Item = String>) -> Result<Option<Argu
 fn run(arguments: &Arguments) -> Result<(), String> {
     let options = Options {
         tls: arguments.tls,
+        latency: arguments.latency,
         listen: arguments.listen,
         ..Options::default()
     };

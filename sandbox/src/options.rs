@@ -17,6 +17,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The credentials that the services accept.
     pub credentials: Credentials,
+    /// How much later than need be every reply comes, as over a network.
+    pub latency: Duration,
     /// Whether Rely's PUT creates a missing entity; both readings are possible (docs/vendors/rely.md 3).
     pub rely_put_creates: bool,
     /// The status of Rely's reply to a POST of an id that exists: 409, 400 or 422; unknown (docs/vendors/rely.md 5).
@@ -46,6 +48,8 @@ pub struct Options {
     pub aviator_replies: bool,
     /// After how many authorised requests Port's token stops being accepted; None for never (docs/vendors/port.md 1).
     pub port_tokens_expire_after: Option<usize>,
+    /// How many requests Port takes in a period before it answers 429; None for any number (docs/vendors/port.md 5).
+    pub port_rate_limit: Option<(usize, Duration)>,
     /// The status of Port's reply to an upsert of an entity that exists: 201, or 200 as of old
     /// (docs/vendors/port.md 2).
     pub port_updated: u16,
@@ -75,6 +79,7 @@ impl Default for Options {
             certificate: Certificate::default(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             credentials: Credentials::default(),
+            latency: Duration::ZERO,
             rely_put_creates: true,
             rely_duplicate: 409,
             rely_created: 200,
@@ -89,6 +94,7 @@ impl Default for Options {
             aviator_repo: "acme/shop".to_owned(),
             aviator_replies: false,
             port_tokens_expire_after: None,
+            port_rate_limit: None,
             port_updated: 201,
             gitlab_jobs: GitLabAccess::Allowed,
             gitlab_pipelines: GitLabAccess::Refused(404),

@@ -168,7 +168,7 @@ async fn answer_as(
 ) -> Result<hyper::Response<Body>, Cut> {
     let process = async || {
         let reply = shared.stand_ins().of(service).answer(request);
-        tokio::time::sleep(reply.after).await;
+        tokio::time::sleep(reply.after + shared.options.latency).await;
         reply
     };
     Ok(match fault {

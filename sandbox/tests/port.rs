@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Client, port, port_stranger, port_token, variable, with};
-use sandbox::{Sandbox, Service, port_deployment_blueprint};
+use sandbox::{Sandbox, Service, port_deployment_blueprint, port_service_blueprint};
 use serde_json::{Value, json};
 
 const ENTITIES: &str = "/v1/blueprints/deployment/entities";
@@ -32,6 +32,30 @@ fn a_token_is_the_same_until_it_expires() {
     assert_eq!(port.get(ENTITIES).status, 200);
     assert_eq!(refused(&port.get(ENTITIES)), refusal(401, "unauthorized"));
     assert_ne!(port_token(&sandbox), first);
+}
+
+#[test]
+fn a_rate_limit_is_told_in_every_reply_and_held() {
+    let sandbox = with(|options| options.port_rate_limit = Some((3, std::time::Duration::from_mins(10))));
+    let port = port(&sandbox);
+    let told = |reply: &common::Reply| {
+        let header = |name: &str| reply.header(&format!("x-ratelimit-{name}")).to_owned();
+        (
+            reply.status,
+            header("limit"),
+            header("remaining"),
+            header("reset"),
+            header("period"),
+        )
+    };
+    let text = str::to_owned;
+    // The login was the first.
+    for (status, remaining) in [(200, "1"), (200, "0"), (429, "0"), (429, "0")] {
+        assert_eq!(
+            told(&port.get(ENTITIES)),
+            (status, text("3"), text(remaining), text("600"), text("600"))
+        );
+    }
 }
 
 #[test]
@@ -651,7 +675,7 @@ fn an_entity_with_a_property_of_each_type_is_kept() {
 }
 
 #[test]
-fn the_shipped_blueprint_is_the_sandboxs() {
+fn the_shipped_blueprints_are_the_sandboxs() {
     let sandbox = Sandbox::start();
     let shipped = port_deployment_blueprint();
     assert_eq!(
@@ -659,4 +683,8 @@ fn the_shipped_blueprint_is_the_sandboxs() {
         shipped["schema"]
     );
     assert_eq!(shipped["schema"]["properties"].as_object().unwrap().len(), 15);
+    assert_eq!(
+        sandbox.state(Service::Port)["blueprints"]["service"],
+        port_service_blueprint()
+    );
 }

@@ -44,6 +44,8 @@ fn a_wrong_command_line_is_refused_with_the_usage() {
         &["--bogus"][..],
         &["--listen"],
         &["--listen", "8080"],
+        &["--latency"],
+        &["--latency", "soon"],
         &["--once", "--serve"],
     ] {
         let refused = program(wrong, "/bin/true").output().unwrap();

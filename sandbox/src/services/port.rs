@@ -9,6 +9,7 @@ mod delete;
 mod entities;
 mod entity;
 mod initial;
+mod rate;
 mod request;
 mod rules;
 mod run;
@@ -23,7 +24,8 @@ use serde_json::{Value, json};
 use crate::options::Options;
 use crate::stand_in::{CredentialsIn, Declaration, StandIn, Variable};
 use crate::wire::{Reply, Request};
-pub use initial::port_deployment_blueprint;
+pub use initial::{port_deployment_blueprint, port_service_blueprint};
+use rate::Rate;
 use request::{Refusal, body, only};
 use state::State;
 
@@ -58,6 +60,7 @@ struct Port {
     /// The one active token of the credentials, and how often it may still be used.
     token: Option<(String, usize)>,
     state: State,
+    rate: Option<Rate>,
 }
 
 impl Port {
@@ -69,6 +72,9 @@ impl Port {
             updated: options.port_updated,
             token: None,
             state: State::initial(),
+            rate: options
+                .port_rate_limit
+                .map(|(requests, period)| Rate::new(requests, period)),
         }
     }
 
@@ -164,9 +170,17 @@ impl StandIn for Port {
     fn answer(&mut self, request: &Request) -> Reply {
         // Every reply has one (docs/vendors/port.md 1).
         let trace = uuid::Uuid::new_v4().to_string();
-        self.route(request)
-            .unwrap_or_else(Refusal::reply)
-            .with("X-Trace-Id", &trace)
+        let is_allowed = self.rate.as_mut().is_none_or(Rate::take);
+        let reply = if is_allowed {
+            self.route(request)
+        } else {
+            Err(Refusal::new(429, "rate_limited", "Too many requests"))
+        };
+        let mut reply = reply.unwrap_or_else(Refusal::reply).with("X-Trace-Id", &trace);
+        for (name, value) in self.rate.iter().flat_map(Rate::headers) {
+            reply = reply.with(name, &value);
+        }
+        reply
     }
 
     fn error_reply(&self, status: u16, message: &str) -> Reply {

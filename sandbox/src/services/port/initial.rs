@@ -10,6 +10,12 @@ pub fn port_deployment_blueprint() -> Value {
     serde_json::from_str(text).expect("the example is JSON")
 }
 
+/// The `service` blueprint that the project ships, ready to import: `examples/port/service-blueprint.json`.
+pub fn port_service_blueprint() -> Value {
+    let text = include_str!("../../../../examples/port/service-blueprint.json");
+    serde_json::from_str(text).expect("the example is JSON")
+}
+
 /// The blueprints of the project, of Port's examples for GitLab (docs/vendors/port.md 8), one with a property of each
 /// type, and two that relations point to.
 pub(super) fn blueprints() -> BTreeMap<String, Value> {
@@ -28,11 +34,7 @@ pub(super) fn blueprints() -> BTreeMap<String, Value> {
         json!({"service": one("service"), "targetEnvironment": one("environment"), "images": many("image")});
     let all = [
         deployment,
-        blueprint(
-            "service",
-            json!({"language": text(), "repository": url(), "lifecycle": text()}),
-            json!({}),
-        ),
+        port_service_blueprint(),
         blueprint(
             "environment",
             json!({"type": text(), "url": url(), "region": text()}),
