@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod check;
 pub mod dispatch;
 pub mod doubt;
+pub mod entities;
 pub mod explain;
 pub mod replay;
 pub mod runner;

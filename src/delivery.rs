@@ -10,4 +10,5 @@ pub mod plan;
 pub mod reply;
 pub mod request;
 pub mod result;
+pub mod session;
 pub mod signature;

@@ -88,6 +88,8 @@ pub struct Operation {
     pub properties: Room,
     /// Where it is about an entity of the service's: the variable that names it; unset, the event's id does.
     pub entity: Option<&'static str>,
+    /// The variable that names a file of entities to send instead of the event, if it takes one.
+    pub entities_file: Option<&'static str>,
 }
 
 /// What comes of doing something a second time, and so what is done where nobody knows whether it was done. Facts: the
@@ -188,6 +190,7 @@ impl Operation {
             words: Words::Events,
             properties: Room::None,
             entity: None,
+            entities_file: None,
         }
     }
 
@@ -253,9 +256,10 @@ impl Operation {
         self
     }
 
-    /// Whether the event makes a difference to it: it tells what happened, or is about the event's entity.
-    pub fn is_of_event(&self) -> bool {
-        self.action != ActionUse::None || self.entity.is_some()
+    /// Whether the event makes a difference to it, where `is_given` says which variables are set: it tells what happened,
+    /// or is about the event's entity.
+    pub fn is_of_event(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        !self.sends_entities(is_given) && (self.action != ActionUse::None || self.entity.is_some())
     }
 
     /// Whether it can tell an action of the user's own, by its `word`.
@@ -286,6 +290,17 @@ impl Operation {
         self.repetition_if_set
     }
 
+    /// Says that it sends the entities of the file that `variable` names instead of the event, where that is set.
+    pub const fn takes_entities(mut self, variable: &'static str) -> Self {
+        self.entities_file = Some(variable);
+        self
+    }
+
+    /// Whether it sends the entities of a file instead of the event, where `is_given` says which variables are set.
+    pub fn sends_entities(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        self.entities_file.is_some_and(is_given)
+    }
+
     /// Whether it adds or triggers something, so that doing it twice is not the same as doing it once.
     pub fn counts(&self, is_given: impl Fn(&str) -> bool) -> bool {
         matches!(self.repetition(is_given), Repetition::Asked | Repetition::Unasked)
@@ -293,6 +308,9 @@ impl Operation {
 
     /// Whether it tells the event's action, where `is_given` says which variables are set.
     pub fn needs_action(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        if self.sends_entities(&is_given) {
+            return false;
+        }
         match self.action {
             ActionUse::None => false,
             ActionUse::Reported => true,

@@ -211,6 +211,27 @@ impl Environment {
         cleaned(Found { value, name, origin }, secret)
     }
 
+    /// The cleaned value of `name`, or of `NAME_DEFAULT`, which is the path of a file and stays one: of a variable of GitLab's *file* type that of
+    /// GitLab's temporary file.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), but that no file is read.
+    pub fn find_path(&self, name: &str) -> Result<Option<Found>, Problem> {
+        for name in [name.to_owned(), format!("{name}{DEFAULT_SUFFIX}")] {
+            let Some(value) = self.text(&name)? else {
+                self.not_mistaken(&name)?;
+                continue;
+            };
+            reject_reference(&name, value, false)?;
+            let value = decoded(&name, value.to_owned())?;
+            if !value.is_empty() {
+                let origin = Origin::Variable(name.clone());
+                return Ok(Some(Found { value, name, origin }));
+            }
+        }
+        Ok(None)
+    }
+
     fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
         match self.values.get(name) {
             None => Ok(None),
@@ -477,6 +498,39 @@ mod tests {
         let gone = project.join("GONE");
         assert!(problem(&[("GONE", gone.to_str().unwrap())], "GONE", true).contains("can't be read"));
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_path_stays_a_path() {
+        let environment = environment(&[
+            ("PLAIN", "a/b.ndjson"),
+            ("ENCODED", "@b64@L3RtcC9h"),
+            ("GONE", "$GONE"),
+            ("EMPTY", ""),
+        ]);
+        let value = |name: &str| environment.find_path(name).unwrap().map(|found| found.value);
+        assert_eq!(value("PLAIN").as_deref(), Some("a/b.ndjson"));
+        assert_eq!(value("ENCODED").as_deref(), Some("/tmp/a"));
+        assert_eq!((value("EMPTY"), value("UNSET")), (None, None));
+        assert!(
+            environment
+                .find_path("GONE")
+                .unwrap_err()
+                .to_string()
+                .contains("nothing to put there")
+        );
+        let file = std::env::temp_dir()
+            .join(format!("notify-event-{}-path", std::process::id()))
+            .join("shop.tmp/SERVICES");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "[]").unwrap();
+        let environment = super::tests::environment(&[("SERVICES", file.to_str().unwrap())]);
+        assert_eq!(
+            environment.find_path("SERVICES").unwrap().unwrap().value,
+            file.to_str().unwrap()
+        );
+        assert_eq!(environment.find("SERVICES", false).unwrap().unwrap().value, "[]");
+        fs::remove_dir_all(file.ancestors().nth(2).unwrap()).unwrap();
     }
 
     #[test]

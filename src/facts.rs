@@ -11,11 +11,7 @@ use futures_util::future::{join_all, join3};
 use serde_json::Value;
 
 use crate::{
-    delivery::{
-        courier::{Courier, Session},
-        plan::Plan,
-        result::DeliveryResult,
-    },
+    delivery::{courier::Courier, plan::Plan, result::DeliveryResult, session::Session},
     event::resolve::Resolver,
     gitlab::{
         api::GitLab,
@@ -266,7 +262,7 @@ impl Asker<'_> {
     }
 
     async fn ask(&self, plan: Plan) -> Result<Rc<Value>, Untold> {
-        let result = self.courier.deliver("GitLab", plan, &mut Session::default()).await;
+        let result = self.courier.deliver("GitLab", plan, &Session::default()).await;
         match result {
             DeliveryResult {
                 class: Class::Sent,

@@ -4,9 +4,9 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
 };
 
 /// No file of more bytes is read or written: as much as a reply may have that is read in full, and far beyond what
@@ -30,21 +30,9 @@ pub enum Links {
 /// # Errors
 /// It can't be read, is no regular file, or too big.
 pub fn read(path: &Path, links: Links) -> io::Result<Vec<u8>> {
-    if links == Links::Refused && fs::symlink_metadata(path)?.is_symlink() {
-        return Err(io::Error::other("is a link, and links are not followed here"));
-    }
-    let mut flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    if links == Links::Refused {
-        flags |= libc::O_NOFOLLOW;
-    }
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    // Of what was opened, whatever has become of the name meanwhile.
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("is no regular file"));
-    }
+    let file = open(path, links)?;
     let too_big = || io::Error::other(format!("is bigger than {MOST_BYTES} bytes"));
-    if metadata.len() > MOST_BYTES {
+    if file.metadata()?.len() > MOST_BYTES {
         return Err(too_big());
     }
     let mut bytes = Vec::new();
@@ -54,6 +42,116 @@ pub fn read(path: &Path, links: Links) -> io::Result<Vec<u8>> {
         return Err(too_big());
     }
     Ok(bytes)
+}
+
+/// A regular file, opened without waiting for anything.
+fn open(path: &Path, links: Links) -> io::Result<File> {
+    if links == Links::Refused && fs::symlink_metadata(path)?.is_symlink() {
+        return Err(io::Error::other("is a link, and links are not followed here"));
+    }
+    let mut flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    if links == Links::Refused {
+        flags |= libc::O_NOFOLLOW;
+    }
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    // Of what was opened, whatever has become of the name meanwhile.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is no regular file"));
+    }
+    Ok(file)
+}
+
+/// What a [`Long`] file is read through.
+pub type LongReader<'a> = BufReader<&'a File>;
+
+/// A file of any length, which is read in pieces, and as often as need be.
+pub struct Long(File);
+
+impl Long {
+    /// The regular file at `path`; a link is followed, for somebody who may configure the job named it.
+    ///
+    /// # Errors
+    /// It can't be read, or is no regular file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        open(path, Links::Followed).map(Self)
+    }
+
+    /// All that `source` gives, in a file that has no name and is gone when the program ends, however it does.
+    ///
+    /// # Errors
+    /// `source` can't be read, or there is no room for it.
+    pub fn spool(mut source: impl io::Read) -> io::Result<Self> {
+        let folder = std::env::temp_dir();
+        let path = in_the_making(&folder);
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true).mode(0o600);
+        let in_folder = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
+        let mut file = options.open(&path).map_err(in_folder)?;
+        fs::remove_file(&path)?;
+        io::copy(&mut source, &mut file)?;
+        Ok(Self(file))
+    }
+
+    /// Reads it from its beginning.
+    ///
+    /// # Errors
+    /// It can't be.
+    pub fn reader(&self) -> io::Result<LongReader<'_>> {
+        (&self.0).rewind()?;
+        Ok(BufReader::with_capacity(64 * 1024, &self.0))
+    }
+
+    /// Whether `path` leads to this very file.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let place = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match (self.0.metadata(), fs::metadata(path)) {
+            (Ok(own), Ok(other)) => place(own) == place(other),
+            _ => false,
+        }
+    }
+}
+
+/// A file that is written line by line, and has its name only when it is whole.
+pub struct Growing {
+    beside: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Growing {
+    /// A new one in `folder`.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let beside = in_the_making(folder);
+        let file = File::create_new(&beside)?;
+        share(&file, 0o666);
+        Ok(Self {
+            beside,
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn line(&mut self, line: &str) -> io::Result<()> {
+        self.file.write_all(line.as_bytes())?;
+        self.file.write_all(b"\n")
+    }
+
+    /// Puts it at `path`, in the place of what stands there.
+    ///
+    /// # Errors
+    /// It could not be written to its end, or can't be put there; it is gone then.
+    pub fn put(mut self, path: &Path) -> io::Result<()> {
+        let put = self.file.flush().and_then(|()| fs::rename(&self.beside, path));
+        if put.is_err() {
+            let _ = remove(&self.beside);
+        }
+        put
+    }
 }
 
 /// A file's content as text, links refused.
@@ -145,12 +243,17 @@ pub fn clear_unfinished(folder: &Path) {
     }
 }
 
+/// A name of its own for what is not whole yet.
+fn in_the_making(folder: &Path) -> PathBuf {
+    let (start, end) = IN_THE_MAKING;
+    folder.join(format!("{start}{:016x}{end}", fastrand::u64(..)))
+}
+
 fn write_beside(folder: &Path, text: &str, place: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     if text.len() as u64 > MOST_BYTES {
         return Err(io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
     }
-    let (start, end) = IN_THE_MAKING;
-    let beside = folder.join(format!("{start}{:016x}{end}", fastrand::u64(..)));
+    let beside = in_the_making(folder);
     // Nothing may stand there, not even a link that leads nowhere.
     let mut file = File::create_new(&beside)?;
     share(&file, 0o666);

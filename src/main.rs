@@ -9,8 +9,8 @@
 //! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{signature request reply plan result curl}
 //! event::action event::variables | event | gitlab::{job outcome changes api} | event::scope event::auto event::job
-//! event::resolve | delivery::{client courier}
-//! destinations | receipts | needs | facts | commands | cli main
+//! event::resolve | delivery::{client session courier}
+//! entities | destinations | receipts | needs | facts | commands | cli main
 //! ```
 
 mod cli;
@@ -18,6 +18,7 @@ mod commands;
 mod credentials;
 mod delivery;
 mod destinations;
+mod entities;
 mod environment;
 mod event;
 mod facts;

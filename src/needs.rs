@@ -27,6 +27,7 @@ pub struct Part<'a> {
     target: &'a Target,
     reports_action: bool,
     counts: bool,
+    is_of_event: bool,
     names: Vec<&'a str>,
 }
 
@@ -37,6 +38,7 @@ impl<'a> Part<'a> {
             target,
             reports_action: target.operation.needs_action(&is_given),
             counts: target.operation.counts(&is_given),
+            is_of_event: target.operation.is_of_event(&is_given),
             names: names.into_iter().collect(),
         }
     }
@@ -65,7 +67,7 @@ pub fn needs<'a>(
             || (!known.job_name && names_fact(Fact::JobName)),
         changes: names_fact(Fact::Changes),
         attempts: parts.iter().any(|part| part.counts),
-        deployer: !known.deployer && parts.iter().any(|part| part.target.operation.is_of_event()),
+        deployer: !known.deployer && parts.iter().any(|part| part.is_of_event),
     }
 }
 
@@ -110,6 +112,8 @@ mod tests {
             ("aviator", "AVIATOR_STATUS"),
             ("port", "PORT_PROPERTIES"),
             ("port:run-update", "PORT_RUN_STATUS"),
+            ("port", "PORT_ENTITIES_FILE"),
+            ("rely", "RELY_ENTITIES_FILE"),
         ] {
             assert!(!of(target, &[variable], &[]).outcome, "{target}");
         }

@@ -51,7 +51,7 @@ variables! {
         /// What a failure does: `warn` exits with 75, 76 or 78, and the job turns orange, since the templates' jobs may fail; `fail` exits with 1, which turns the pipeline red where the job says `allow_failure: false`, as the components' input `allow-failure` has it; `ignore` exits with 0 and still prints the failure.
         on_error: OnError = "NOTIFY_ON_ERROR", default "warn";
         /// Seconds for the whole run: all destinations, all attempts.
-        timeout: Seconds = "NOTIFY_TIMEOUT", default "60";
+        timeout: Option<Seconds> = "NOTIFY_TIMEOUT", derived "60; 3600 where the entities of a file are sent";
         /// Seconds for one attempt.
         attempt_timeout: Seconds = "NOTIFY_ATTEMPT_TIMEOUT", default "10";
         /// Attempts at one request.

@@ -73,6 +73,19 @@ pub fn is_invisible(character: char) -> bool {
         )
 }
 
+/// A number with its thousands apart: `10,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// What a value looks like, without the value.
 pub fn shape(value: &str) -> String {
     let count = value.chars().count();
@@ -171,6 +184,12 @@ mod tests {
             assert!(!is_typo(other, "success"), "{other}");
         }
         assert!(is_typo("größ", "größe"), "characters are counted, not bytes");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        let numbers = [0, 999, 1000, 10_000, 1_234_567];
+        assert_eq!(numbers.map(grouped), ["0", "999", "1,000", "10,000", "1,234,567"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod url;
 pub use header::HeaderLine;
 pub use hidden::{Body, Headers, SecretUrl};
 pub use reader::{Reader, Renderer, Unrendered, Values};
-pub use types::{Count, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
+pub use types::{Count, FilePath, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
 pub use url::{BaseUrl, is_loopback};
 
 use crate::{
@@ -94,6 +94,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Words with commas between.
     List,
+    /// The path of a file, or `-` for standard input. What is in the file is not the value.
+    Path,
 }
 
 impl Kind {
@@ -110,6 +112,7 @@ impl Kind {
             Self::Flag => "boolean",
             Self::Choice(_) => "enum",
             Self::List => "list",
+            Self::Path => "path",
         }
     }
 }
@@ -133,7 +136,9 @@ impl Variable {
     /// # Errors
     /// A value that can't be used.
     pub fn find_in(&self, environment: &Environment) -> Result<Option<Found>, Problem> {
-        if self.is_own() {
+        if self.kind == Kind::Path {
+            environment.find_path(self.name)
+        } else if self.is_own() {
             environment.find_or_default(self.name, self.is_secret())
         } else {
             environment.find(self.name, self.is_secret())

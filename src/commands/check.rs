@@ -4,6 +4,7 @@
 use anyhow::Result;
 
 use super::{
+    entities,
     runner::{self, Delivery, Ended, Runner},
     send::find,
     setup::{Setup, Unusable},
@@ -79,7 +80,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     }
     runner::complain(console, &problems);
     classes.extend(problems.iter().map(|_| Class::Misconfigured));
-    let deliveries: Vec<Delivery> = match &event {
+    let mut deliveries: Vec<Delivery> = match &event {
         Ok(event) => found
             .iter()
             .map(|(target, found)| read_of(setup, target, event, found.render(&scope)))
@@ -87,6 +88,11 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
         Err(_) => Vec::new(),
     };
     runner::tell_unread(setup, &problems, &deliveries);
+    entities::open(&runner, &mut deliveries).await;
+    for delivery in &mut deliveries {
+        // Sent is the harmless read.
+        delivery.entities = None;
+    }
     let delivered = runner
         .deliver(None, deliveries, false, &|_, ended| report(setup, ended))
         .await?;
@@ -108,6 +114,8 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
 /// The harmless read of a target's service, if what the run itself would send is right.
 fn read_of<'e>(setup: &Setup, target: &Target, event: &'e Event, values: Values) -> Delivery<'e> {
     let of_run: Result<Plan, Unmade> = runner::plan(setup, target, event, &values, false, None);
+    // The entities of a file are checked as a run would check them.
+    let batch = of_run.as_ref().ok().and_then(|plan| plan.batch.clone());
     let plan = match of_run {
         // Nothing has happened yet that could be told: what can be seen is whether it could be.
         Ok(_) | Err(Unmade::Nothing(_)) => (target.destination.check)(&Context {
@@ -123,9 +131,10 @@ fn read_of<'e>(setup: &Setup, target: &Target, event: &'e Event, values: Values)
         target: *target,
         event: Some(event),
         values,
-        plan,
+        plan: plan.map(|plan| Plan { batch, ..plan }),
         in_doubt: false,
         heading: None,
+        entities: None,
     }
 }
 

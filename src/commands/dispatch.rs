@@ -17,16 +17,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     doubt,
+    entities::Sender,
     runner::{Delivery, Ended, Runner},
     stop::GRACE,
 };
 use crate::{
-    delivery::{
-        courier::{Courier, Session},
-        plan::Plan,
-        result::DeliveryResult,
-    },
+    delivery::{courier::Courier, plan::Plan, result::DeliveryResult, session::Session},
     destinations::Target,
+    entities::Entities,
     event::Event,
     problem::Unmade,
     receipts::{
@@ -86,6 +84,8 @@ struct Next {
     place: usize,
     label: String,
     plan: Plan,
+    entities: Option<Entities>,
+    name: &'static str,
 }
 
 impl Runner<'_> {
@@ -157,7 +157,7 @@ impl<'e> Dispatch<'e, '_> {
                 // All marks are there before any of them is sent.
                 self.record.write();
                 for (next, session) in begun {
-                    running.push(send(courier, next, session));
+                    running.push(send(courier, runner, next, session));
                 }
             }
             if running.is_empty() {
@@ -203,8 +203,9 @@ impl<'e> Dispatch<'e, '_> {
 
     /// Begins the next delivery of a lane, and ends those before it that send nothing.
     fn begin(&mut self, lane: usize) -> Option<Next> {
-        while let Some((place, delivery)) = self.lanes[lane].pop_front() {
+        while let Some((place, mut delivery)) = self.lanes[lane].pop_front() {
             let label = delivery.target.label();
+            let entities = delivery.entities.take();
             if let Some((subject, plan)) = self.introduce(place, delivery) {
                 let plan = Plan {
                     address: subject.target.destination.address(),
@@ -212,12 +213,15 @@ impl<'e> Dispatch<'e, '_> {
                 };
                 let mark = record::mark(&subject, &plan, true);
                 self.record.mark(place, &subject, &mark);
+                let name = subject.target.destination.name;
                 self.under_way.insert(place, (subject, mark));
                 return Some(Next {
                     lane,
                     place,
                     label,
                     plan,
+                    entities,
+                    name,
                 });
             }
         }
@@ -305,7 +309,22 @@ impl<'e> Delivery<'e> {
     }
 }
 
-async fn send(courier: &Courier<'_>, next: Next, mut session: Session) -> (usize, usize, DeliveryResult, Session) {
-    let result = courier.deliver(&next.label, next.plan, &mut session).await;
+async fn send(
+    courier: &Courier<'_>,
+    runner: &Runner<'_>,
+    next: Next,
+    session: Session,
+) -> (usize, usize, DeliveryResult, Session) {
+    let result = match next.entities {
+        None => courier.deliver(&next.label, next.plan, &session).await,
+        Some(entities) => {
+            let sender = Sender {
+                courier,
+                runner,
+                destination: (next.name, next.label),
+            };
+            sender.send(next.plan, &entities).await
+        }
+    };
     (next.lane, next.place, result, session)
 }

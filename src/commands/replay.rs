@@ -196,6 +196,7 @@ fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Deliver
             event.time,
             event.summary()
         )),
+        entities: None,
     }
 }
 

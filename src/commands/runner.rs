@@ -14,6 +14,7 @@ use super::{
 use crate::{
     delivery::{client, courier::Limits, plan::Plan, result::DeliveryResult},
     destinations::{ActionUse, Context, Target, no_word_for},
+    entities::Entities,
     environment::Environment,
     event::{Action, ActionSource, Event},
     problem::{Problem, Unmade},
@@ -116,6 +117,8 @@ pub struct Delivery<'e> {
     pub in_doubt: bool,
     /// A line to print when its turn comes.
     pub heading: Option<String>,
+    /// The entities of a file that go there instead of the event, once the file is checked.
+    pub entities: Option<Entities>,
 }
 
 /// A delivery that has ended.
@@ -182,6 +185,7 @@ pub fn plan(
     // What a job's own end says counts for everything that would tell of it, in whatever words.
     if let (Err(why @ Unmade::Nothing(_)), ActionSource::JobStatus) = (&event.action, &event.action_source)
         && target.operation.action != ActionUse::None
+        && target.operation.is_of_event(|name| values.is_given(name))
     {
         return Err(why.clone());
     }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     doubt::Doubt,
+    entities,
     runner::{self, CANT_KNOW, Delivery, Runner},
     setup::Setup,
     switch::{self, Leaves},
@@ -25,7 +26,7 @@ use crate::{
         PROGRAM,
         class::{self, Class},
     },
-    variables::{Unrendered, Values},
+    variables::{Kind, Unrendered, Values},
 };
 
 /// Sends the event, or prints what would be sent, and returns the exit code. `official_names` says that the names which
@@ -63,7 +64,10 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
         .filter(|target| target.operation.is_read)
         .copied()
         .collect();
-    let (runner, of_runner) = Runner::new(setup, &reads, !dry_run);
+    let (mut runner, of_runner) = Runner::new(setup, &reads, !dry_run);
+    if targets.iter().any(|target| setup.sends_entities(target)) {
+        runner.limits = setup.limits_of_entities();
+    }
     let can_send = of_runner.is_empty();
     problems.extend(of_runner);
     for line in runner.folder.iter().flat_map(|folder| folder.forget_others(false, &[])) {
@@ -83,7 +87,14 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
         }
         Err(Unmade::Nothing(_)) => None,
     };
-    let summary = event.map_or("no event".to_owned(), Event::summary);
+    // Where there are only files to send, nothing is said of the event, neither here nor in the receipt.
+    let is_of_files = !targets.is_empty() && targets.iter().all(|target| setup.sends_entities(target));
+    let event = event.filter(|_| !is_of_files);
+    let summary = match event {
+        Some(event) => event.summary(),
+        None if is_of_files => "the entities of a file, and no event".to_owned(),
+        None => "no event".to_owned(),
+    };
     console.info(&format!("{PROGRAM}: {summary}"));
     runner::complain(console, &problems);
     // What is wrong with the event or the folder keeps every target from being sent to; if all are optional, so is that.
@@ -92,8 +103,9 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
     if is_all_optional {
         classes.clear();
     }
-    let deliveries = prepared.deliveries(setup);
+    let mut deliveries = prepared.deliveries(setup);
     runner::tell_unread(setup, &problems, &deliveries);
+    entities::open(&runner, &mut deliveries).await;
     if dry_run {
         return show(setup, deliveries, classes);
     }
@@ -135,11 +147,12 @@ impl Ready {
             let mut names = found.names_of(variable);
             names.any(|name| fields_of(name).contains(&field))
         };
+        let is_of_event = operation.is_of_event(|name| found.is_given(name));
         let takes_id = operation
             .entity
-            .is_some_and(|variable| !found.is_given(variable) || is_made_of(variable, "id"));
+            .is_some_and(|variable| is_of_event && (!found.is_given(variable) || is_made_of(variable, "id")));
         let leaves_out = match operation.properties {
-            _ if operation.action == ActionUse::None => None,
+            _ if !is_of_event || operation.action == ActionUse::None => None,
             Room::Always => None,
             Room::None => Some(format!("{} has no room for them", target.destination.title)),
             Room::UnlessSet(variable) => {
@@ -253,6 +266,7 @@ impl Prepared {
                     plan: Err(why.clone()),
                     in_doubt: false,
                     heading: None,
+                    entities: None,
                 };
                 return self.targets.iter().map(skip).collect();
             }
@@ -262,13 +276,16 @@ impl Prepared {
             .iter()
             .map(|ready| {
                 let known = self.known(setup, &ready.target, &ready.values, event);
+                let in_doubt = matches!(known, Decision::Doubt(_));
+                let plan = self.plan(setup, ready, event, known);
                 Delivery {
                     target: ready.target,
-                    event: Some(event),
+                    event: (!is_of_file(&ready.target, &ready.values, &plan)).then_some(event),
                     values: ready.values.clone(),
-                    in_doubt: matches!(known, Decision::Doubt(_)),
-                    plan: self.plan(setup, ready, event, known),
+                    in_doubt,
+                    plan,
                     heading: None,
+                    entities: None,
                 }
             })
             .collect();
@@ -332,12 +349,36 @@ impl Prepared {
     }
 }
 
+/// Whether the entities of a file are sent, or would be if their variable made sense here: they are not about the event,
+/// which nobody wants to replay then, and what of them is not sent has a file of its own.
+fn is_of_file(target: &Target, values: &Values, plan: &Result<Plan, Unmade>) -> bool {
+    let is_wrong = |name: &str| {
+        let wrong = plan.as_ref().err();
+        wrong.is_some_and(|why| why.variables().any(|variable| variable == name))
+    };
+    let mut paths = target
+        .destination
+        .variables()
+        .filter(|variable| variable.kind == Kind::Path);
+    target.operation.sends_entities(|name| values.is_given(name)) || paths.any(|variable| is_wrong(variable.name))
+}
+
 /// Prints what would be sent.
 fn show(setup: &Setup, deliveries: Vec<Delivery>, mut classes: Vec<Class>) -> Result<u8> {
     let console = &setup.console;
     let mut logged_in: Vec<&str> = Vec::new();
-    for Delivery { target, plan, .. } in deliveries {
+    for Delivery {
+        target, plan, entities, ..
+    } in deliveries
+    {
         let label = target.label();
+        let (plan, more) = match (plan, entities) {
+            (Ok(plan), Some(entities)) => match entities::first(&entities, &plan) {
+                Ok((plan, more)) => (Ok(plan), Some(more)),
+                Err(why) => (Err(why), None),
+            },
+            (plan, _) => (plan, None),
+        };
         match plan {
             Ok(plan) => {
                 for note in &plan.notes {
@@ -352,8 +393,12 @@ fn show(setup: &Setup, deliveries: Vec<Delivery>, mut classes: Vec<Class>) -> Re
                     console.info(&format!("  {label:<18} {}: {reason}", class.word()));
                 } else {
                     let is_first = !logged_in.contains(&target.destination.name);
+                    let mut commands = curl::render(&label, &plan, is_first);
+                    if let Some(more) = more {
+                        commands += &format!("\n# {label}: {more}");
+                    }
                     console
-                        .output(&curl::render(&label, &plan, is_first))
+                        .output(&commands)
                         .context("standard output can't be written to")?;
                     logged_in.push(target.destination.name);
                 }

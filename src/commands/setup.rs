@@ -1,6 +1,9 @@
 //! What the environment says of a run before anything is known of the event: policy, network, destinations, secrets.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
@@ -23,8 +26,13 @@ use crate::{
     redaction::Redactor,
     report::{class::Class, console::Console},
     settings::{Network, OnError, Policy, Verbosity},
-    variables::{Flag, Group as _, List, Reader, Unrendered, Variable},
+    variables::{Flag, Group as _, List, Reader, Seconds, Unrendered, Variable},
 };
+
+/// The time for a whole run where `NOTIFY_TIMEOUT` is not set.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// The same where it sends the entities of a file, which may be any number.
+const LONG_TIMEOUT: Duration = Duration::from_hours(1);
 
 /// Everything that the environment says of a run, whatever it sends.
 pub struct Setup<'a> {
@@ -171,13 +179,30 @@ impl<'a> Setup<'a> {
 
     /// Limits of a run that begins now.
     pub fn limits(&self) -> Limits {
+        self.limits_within(TIMEOUT)
+    }
+
+    /// Limits of a run that begins now and sends the entities of a file.
+    pub fn limits_of_entities(&self) -> Limits {
+        self.limits_within(LONG_TIMEOUT)
+    }
+
+    /// Limits of a run that begins now; `default` is the time that it has where `NOTIFY_TIMEOUT` is not set.
+    fn limits_within(&self, default: Duration) -> Limits {
+        let budget = self.policy.timeout.map_or(default, |Seconds(seconds)| seconds);
         Limits {
-            deadline: Instant::now() + self.policy.timeout.0,
-            budget: self.policy.timeout.0,
+            deadline: Instant::now() + budget,
+            budget,
             budget_is: "of NOTIFY_TIMEOUT",
             attempt: self.policy.attempt_timeout.0,
             attempts: self.policy.attempts.0,
         }
+    }
+
+    /// Whether `target` sends the entities of a file instead of the event.
+    pub fn sends_entities(&self, target: &Target) -> bool {
+        let is_given = |name: &str| !matches!(self.environment.find_path(name), Ok(None));
+        target.operation.sends_entities(is_given)
     }
 
     /// GitLab's API, if the program runs in one of its jobs.

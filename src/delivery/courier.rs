@@ -10,14 +10,17 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     client::{Client, SendError},
-    plan::{Delivered, Login, Plan, Repeat, Sent, Step, Verdict},
+    plan::{Delivered, Login, Plan, Refused, Repeat, Sent, Step, Verdict},
     reply::Reply,
     result::DeliveryResult,
+    session::Session,
 };
 use crate::{
     report::{class::Class, console::Console},
     secret::Secret,
 };
+
+mod turns;
 
 /// The first pause before a repetition is at most this long; each further one at most twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -54,13 +57,6 @@ impl Limits {
     }
 }
 
-/// What the operations of one destination share in a run.
-#[derive(Default)]
-pub struct Session {
-    learned: HashMap<&'static str, Secret>,
-    has_renewed: bool,
-}
-
 /// Carries out plans.
 pub struct Courier<'a> {
     /// What sends.
@@ -75,15 +71,21 @@ pub struct Courier<'a> {
 struct InFlight<'a> {
     courier: &'a Courier<'a>,
     label: &'a str,
-    session: &'a mut Session,
+    session: &'a Session,
+    /// What a login has yielded for the requests of this plan.
+    learned: Option<Secret>,
     attempts: u32,
     reset_header: Option<&'static str>,
+    remaining_header: Option<&'static str>,
+    /// How many requests of the session had succeeded when this was last refused for coming too often.
+    refused_at: Option<u64>,
     address: Option<&'static str>,
     counts: HashMap<&'static str, Sent>,
     status: Option<u16>,
     request_id: Option<String>,
     last: u32,
     waiting_for: Option<String>,
+    refused: Vec<Refused>,
     is_accepted: bool,
     /// Whether it may have been done by now, by an attempt that failed. Only an answer that tells takes it back.
     is_ambiguous: bool,
@@ -94,7 +96,7 @@ struct Stopped(Class, String);
 
 impl Courier<'_> {
     /// Sends what `plan` says, and tells how it ended. `label` names it in what is printed.
-    pub async fn deliver(&self, label: &str, plan: Plan, session: &mut Session) -> DeliveryResult {
+    pub async fn deliver(&self, label: &str, plan: Plan, session: &Session) -> DeliveryResult {
         if plan.skip.is_some() {
             return DeliveryResult::not_sent(plan);
         }
@@ -103,16 +105,20 @@ impl Courier<'_> {
             courier: self,
             label,
             session,
+            learned: None,
             attempts: plan
                 .attempts
                 .map_or(self.limits.attempts, |own| own.min(self.limits.attempts)),
             reset_header: plan.reset_header,
+            remaining_header: plan.remaining_header,
+            refused_at: None,
             address: plan.address,
             counts: HashMap::new(),
             status: None,
             request_id: None,
             last: 0,
             waiting_for: None,
+            refused: Vec::new(),
             is_accepted: false,
             is_ambiguous: plan.in_doubt,
         };
@@ -153,6 +159,9 @@ impl Courier<'_> {
             elapsed: begun.elapsed(),
             request_id: in_flight.request_id,
             json: delivered.json,
+            refused: in_flight.refused,
+            entities: None,
+            failed_file: None,
             is_accepted: in_flight.is_accepted,
             is_ambiguous: in_flight.is_ambiguous && class.is_failure(),
             completed,
@@ -164,10 +173,8 @@ impl Courier<'_> {
 impl InFlight<'_> {
     async fn run(&mut self, mut step: Step, login: Option<&Login>) -> Result<Delivered, Stopped> {
         loop {
-            if let (Some(name), Some(login)) = (step.request.learns(), login)
-                && !self.session.learned.contains_key(name)
-            {
-                self.log_in(login).await?;
+            if let (Some(_), Some(login)) = (step.request.learns(), login) {
+                self.learn(login).await?;
             }
             let (reply, sent) = match self.attempt(&step).await {
                 Ok(reply) => reply,
@@ -178,19 +185,22 @@ impl InFlight<'_> {
             };
             if reply.status == 401
                 && let Some(name) = step.request.learns()
-                && !self.session.has_renewed
+                && self.session.renews(name, self.learned.as_ref()).await
             {
-                self.session.has_renewed = true;
-                self.session.learned.remove(name);
                 self.uncount(&step);
                 continue;
             }
+            self.heed(&step, &reply);
             let verdict = step.read(&reply, sent);
             // What follows a success only watches over it.
             self.is_accepted |=
                 reply.is_success() && step.acts() && matches!(verdict, Verdict::Then(_) | Verdict::Later(..));
             step = match verdict {
                 Verdict::Delivered(delivered) => return Ok(delivered),
+                Verdict::DoneButFor(refused) => {
+                    self.refused = refused;
+                    return Ok(Delivered::default());
+                }
                 Verdict::Skipped(why) => return Err(Stopped(Class::Skipped, why)),
                 Verdict::Rejected(why) => return Err(Stopped(Class::Rejected, why)),
                 Verdict::Misconfigured(why) => return Err(Stopped(Class::Misconfigured, why)),
@@ -236,6 +246,7 @@ impl InFlight<'_> {
 
     /// One attempt at a step. Without a reply: what comes next, or the end.
     async fn attempt(&mut self, step: &Step) -> Result<(Reply, Sent), Result<Step, Stopped>> {
+        self.wait_for_turn().await.map_err(Err)?;
         let count = self.counts.entry(step.name).or_default();
         count.attempts += 1;
         let sent = *count;
@@ -250,7 +261,7 @@ impl InFlight<'_> {
         } else {
             limits.attempt.min(remaining)
         };
-        let learned = |name: &str| self.session.learned.get(name).cloned();
+        let learned = |_: &str| self.learned.clone();
         let begun = Instant::now();
         let result = self
             .courier
@@ -318,6 +329,9 @@ impl InFlight<'_> {
         match reply.status {
             status if is_passing(status) => {
                 let wait = reply.retry_after(self.reset_header, SystemTime::now());
+                if status == 429 {
+                    self.allow_for_others(&step);
+                }
                 self.passing(&step, status, wait, &said).await
             }
             300..=399 => Err(Stopped(
@@ -410,27 +424,15 @@ impl InFlight<'_> {
             step.name,
             pause.as_secs_f64()
         ));
+        if self.session.is_shared() && wait.is_some() {
+            // Of all lanes: the others would only be told the same.
+            self.session.pause(Instant::now(), pause);
+            return Ok(next);
+        }
         self.within_budget(sleep(pause))
             .await
             .ok_or_else(|| self.out_of_time_after(why))?;
         Ok(next)
-    }
-
-    /// Has `login` yield its credential, and hides it from then on.
-    async fn log_in(&mut self, login: &Login) -> Result<(), Stopped> {
-        // A login is a step like any other, but that it needs no login itself.
-        let is_ambiguous = self.is_ambiguous;
-        let run = Box::pin(self.run(login.step(), None)).await;
-        // Nor does it do anything that could count.
-        self.is_ambiguous = is_ambiguous;
-        let delivered = run.map_err(|Stopped(class, why)| Stopped(class, format!("the login failed: {why}")))?;
-        let credential = delivered.identifier.unwrap_or_default();
-        self.courier.console.redactor().hide(&credential, login.name);
-        let secret = Secret::new(&credential, login.name);
-        self.session.learned.insert(login.name, secret);
-        // The next one, after a refusal, has attempts of its own.
-        self.counts.remove("login");
-        Ok(())
     }
 
     async fn pause(&self, pause: Duration) -> Result<(), Stopped> {
@@ -469,7 +471,7 @@ impl InFlight<'_> {
 }
 
 /// Whether a status says that it may be another one soon.
-fn is_passing(status: u16) -> bool {
+pub fn is_passing(status: u16) -> bool {
     NOT_PROCESSED.contains(&status) || status >= 500
 }
 
@@ -494,7 +496,7 @@ fn credentials_hint(step: &Step) -> String {
 }
 
 /// The pause before attempt `attempts + 1`: full jitter, so that the jobs of a whole instance don't come back at once.
-fn backoff(attempts: u32) -> Duration {
+pub fn backoff(attempts: u32) -> Duration {
     let ceiling = FIRST_PAUSE
         .saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)))
         .min(LONGEST_PAUSE);

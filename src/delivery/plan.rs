@@ -2,7 +2,7 @@
 
 use std::{fmt, rc::Rc, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     reply::{Reply, Unexpected},
@@ -36,6 +36,8 @@ pub enum Repeat {
 pub enum Verdict {
     /// Done.
     Delivered(Delivered),
+    /// Done of several entities, but for these.
+    DoneButFor(Vec<Refused>),
     /// Not done yet: this comes next.
     Then(Step),
     /// Not done yet: this comes next, after a pause. The text says what is waited for.
@@ -92,6 +94,58 @@ pub struct Delivered {
     pub note: Option<String>,
     /// What was asked for: the JSON of `get`, `search` and `list`.
     pub json: Option<Rc<Value>>,
+}
+
+/// An entity of several in one request that the service did not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place among them, from 0.
+    pub index: usize,
+    /// The status that it would have been answered with, alone.
+    pub status: Option<u16>,
+    /// Why.
+    pub why: String,
+}
+
+/// An entity of a file, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// What the service knows it by.
+    pub identifier: String,
+    /// What those have in common that may go into one request.
+    pub group: String,
+    /// Its JSON, on one line.
+    pub json: String,
+    /// Its number and place in the file, for messages.
+    pub name: String,
+}
+
+/// What an object of a file is as an entity, or what is wrong with it.
+pub type ReadItem = dyn Fn(Map<String, Value>) -> Result<Item, String>;
+/// The request for entities of one group.
+pub type RequestItems = dyn Fn(&str, &[Item]) -> Step;
+
+/// Entities of a file, which are sent in place of the event. How each is to be understood, and what becomes of several.
+#[derive(Clone)]
+pub struct Batch {
+    /// The variable that names the file.
+    pub variable: &'static str,
+    /// The file's path, or `-` for standard input.
+    pub file: String,
+    /// The most entities in one request.
+    pub most: usize,
+    /// The most bytes of an entity, and of all those of one request with a comma behind each.
+    pub most_bytes: usize,
+    /// What an entity is, or what is wrong with it, to be put behind its name.
+    pub read: Rc<ReadItem>,
+    /// The request for entities of one group.
+    pub request: Rc<RequestItems>,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Batch").field(&self.file).finish()
+    }
 }
 
 /// What has been sent so far under a step's name.
@@ -201,6 +255,9 @@ impl fmt::Debug for Step {
     }
 }
 
+/// The name of the step that logs in.
+pub const LOGIN: &str = "login";
+
 /// How a credential is had that requests need but no variable holds: by a request of its own, once a run, and once
 /// more when the service refuses it.
 #[derive(Clone)]
@@ -217,7 +274,7 @@ impl Login {
     /// Sends it; what is delivered has the credential in the identifier's place.
     pub fn step(&self) -> Step {
         let pointer = self.pointer;
-        Step::new("login", self.request.clone(), move |reply, _| {
+        Step::new(LOGIN, self.request.clone(), move |reply, _| {
             match reply.expect_object() {
                 Ok(_) => match reply.text_at(pointer) {
                     Some(credential) if !credential.is_empty() => Verdict::Delivered(Delivered {
@@ -241,6 +298,8 @@ pub struct Plan {
     pub login: Option<Login>,
     /// The requests, each sent when the one before was delivered. None: there is nothing to say, see `skip`.
     pub steps: Vec<Step>,
+    /// Entities of a file, which are sent instead of steps.
+    pub batch: Option<Batch>,
     /// Why there is nothing to send, where there is not.
     pub skip: Option<String>,
     /// Whether an earlier attempt may have done it already. With `skip`, that is why nothing is sent.
@@ -251,6 +310,8 @@ pub struct Plan {
     pub attempts: Option<u32>,
     /// The header in which the service says when its rate limit ends.
     pub reset_header: Option<&'static str>,
+    /// The header in which it says how many requests it takes until then.
+    pub remaining_header: Option<&'static str>,
     /// What a person should know before it is sent.
     pub notes: Vec<String>,
     /// Variables of which an earlier attempt of the job has left nothing to do.

@@ -2,9 +2,10 @@
 
 use std::{rc::Rc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::Plan;
+use super::plan::{Plan, Refused};
 use crate::report::class::Class;
 
 /// How a plan ended.
@@ -26,6 +27,12 @@ pub struct DeliveryResult {
     pub request_id: Option<String>,
     /// What was read.
     pub json: Option<Rc<Value>>,
+    /// Of several entities in one request, those that the service did not take.
+    pub refused: Vec<Refused>,
+    /// What became of the entities of a file.
+    pub entities: Option<Tally>,
+    /// The file of the output folder that holds what of them was not sent.
+    pub failed_file: Option<String>,
     /// Whether the service has accepted it, and only its end is not known.
     pub is_accepted: bool,
     /// Whether it may have been processed although it failed.
@@ -34,6 +41,15 @@ pub struct DeliveryResult {
     pub completed: Vec<&'static str>,
     /// Values that a replay has to find in these variables, see [`Plan::found`](super::plan::Plan::found).
     pub found: Vec<(&'static str, String)>,
+}
+
+/// What became of the entities of a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// So many were sent.
+    pub sent: u64,
+    /// So many were not.
+    pub failed: u64,
 }
 
 impl DeliveryResult {
@@ -69,6 +85,9 @@ impl DeliveryResult {
             elapsed: Duration::ZERO,
             request_id: None,
             json: None,
+            refused: Vec::new(),
+            entities: None,
+            failed_file: None,
             is_accepted: false,
             is_ambiguous: false,
             completed: Vec::new(),

@@ -15,10 +15,11 @@ use crate::{
     secret::Secret,
     text::truncate,
     variables,
-    variables::{BaseUrl, Flag, Group as _, JsonOrText, List, Object},
+    variables::{BaseUrl, FilePath, Flag, Group as _, JsonOrText, List, Object},
 };
 
 mod blueprint;
+mod bulk;
 mod check;
 mod deployment;
 mod entities;
@@ -92,6 +93,8 @@ variables! {
         query: Option<Object> = "PORT_QUERY", optional;
         /// What `get` and `search` return of an entity, as in `identifier,properties.version`, or in the words of Port's search in one blueprint, `$identifier,version`: either is translated to what the route wants. Unset, everything.
         include: Option<List> = "PORT_INCLUDE", optional;
+        /// A file of entities that `upsert` sends instead of the event: its path (a variable of GitLab's file type, too), or `-` for standard input. A JSON array or an object a line, of any length, each with `identifier` and, where it is not `PORT_BLUEPRINT`, `blueprint`. Templates in it don't run.
+        entities_file: Option<FilePath> = "PORT_ENTITIES_FILE", optional;
         /// The self-service action that `run-create` runs.
         action: Option<String> = "PORT_ACTION", optional;
         /// The action run to update or log to. Writes of entities are tied to it, where it is set.
@@ -122,7 +125,8 @@ pub const DESTINATION: Destination = Destination {
         )
         .reports_action_unless_set("PORT_PROPERTIES")
         .carries_properties_unless_set("PORT_PROPERTIES")
-        .of_entity("PORT_ENTITY_ID"),
+        .of_entity("PORT_ENTITY_ID")
+        .takes_entities(bulk::VARIABLE),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
             .reports_action_unless_set("PORT_PROPERTIES")
@@ -183,16 +187,27 @@ pub const DESTINATION: Destination = Destination {
 
 fn plan(context: &Context) -> Result<Plan, Unmade> {
     let job = Job::new(context)?;
-    let plan = match context.operation {
-        "get" => entities::get(&job)?,
-        "search" => entities::search(&job)?,
-        "delete" => entities::delete(&job)?,
-        "run-create" => runs::create(&job)?,
-        "run-update" => runs::update(&job)?,
-        "run-log" => runs::log(&job)?,
-        _ => entities::write(&job)?,
+    let plan = match (context.operation, &job.settings.entities_file) {
+        ("upsert", Some(file)) => bulk::upsert(&job, file)?,
+        (operation @ ("create" | "replace" | "patch" | "delete"), Some(_)) => {
+            return Err(bulk::refuse(operation).into());
+        }
+        _ => of_one(&job)?,
     };
     Ok(job.with_login(plan))
+}
+
+/// The plan about one entity, search or run.
+fn of_one(job: &Job) -> Result<Plan, Unmade> {
+    Ok(match job.context.operation {
+        "get" => entities::get(job)?,
+        "search" => entities::search(job)?,
+        "delete" => entities::delete(job)?,
+        "run-create" => runs::create(job)?,
+        "run-update" => runs::update(job)?,
+        "run-log" => runs::log(job)?,
+        _ => entities::write(job)?,
+    })
 }
 
 fn check(context: &Context) -> Result<Plan, Unmade> {

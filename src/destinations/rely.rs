@@ -18,10 +18,11 @@ use crate::{
     problem::{Problem, Unmade},
     secret::Secret,
     time, variables,
-    variables::{BaseUrl, Group as _, Object, type_of},
+    variables::{BaseUrl, FilePath, Group as _, Object, type_of},
 };
 
 mod blueprint;
+mod bulk;
 
 variables! {
     /// What `rely` reads.
@@ -42,6 +43,8 @@ variables! {
         properties: Option<Object> = "RELY_PROPERTIES", derived "the fields of Rely's stock deployment blueprint, and EVENT_PROPERTIES";
         /// The entity's relations, as a JSON object: `{"service": "shop"}`, or `{"service": {"value": "shop"}}`.
         relations: Option<Object> = "RELY_RELATIONS", optional;
+        /// A file of entities that `upsert` sends instead of the event: its path (a variable of GitLab's file type, too), or `-` for standard input. A JSON array or an object a line, of any length, each with `id` and, where it is not `RELY_BLUEPRINT`, `blueprintId`. Templates in it don't run.
+        entities_file: Option<FilePath> = "RELY_ENTITIES_FILE", optional;
     }
 }
 
@@ -56,7 +59,8 @@ pub const DESTINATION: Destination = Destination {
         )
         .reports_action_unless_set("RELY_PROPERTIES")
         .carries_properties_unless_set("RELY_PROPERTIES")
-        .of_entity("RELY_ENTITY_ID"),
+        .of_entity("RELY_ENTITY_ID")
+        .takes_entities(bulk::VARIABLE),
         Operation::new("create", "creates the entity; one that exists is an error")
             .repeated(Repetition::Asked)
             .reports_action_unless_set("RELY_PROPERTIES")
@@ -104,9 +108,13 @@ fn id<'a>(settings: &'a Settings, event: &'a Event) -> Result<(String, &'a str, 
 fn check(context: &Context) -> Result<Plan, Unmade> {
     let settings: Settings = context.values.read()?;
     check_blueprint(&settings.blueprint)?;
-    let (id, ..) = id(&settings, context.event)?;
+    let id = match &settings.entities_file {
+        // Whichever entity is asked for, the answer tells whether the token is accepted.
+        Some(_) => context.event.id().map_or_else(|_| "notify-event".to_owned(), cut),
+        None => id(&settings, context.event)?.0,
+    };
     let api = Rc::new(Api::new(&settings, &id, &Value::Null, context.event));
-    let first = if context.operation == "get" {
+    let first = if context.operation == "get" || settings.entities_file.is_some() {
         api.is_there("")
     } else {
         let sent = Sent::of_any(context.event, |event| {
@@ -122,6 +130,11 @@ fn check(context: &Context) -> Result<Plan, Unmade> {
 fn plan(context: &Context) -> Result<Plan, Unmade> {
     let settings: Settings = context.values.read()?;
     check_blueprint(&settings.blueprint)?;
+    match (context.operation, &settings.entities_file) {
+        ("upsert", Some(file)) => return Ok(bulk::upsert(context, &settings, file)),
+        (operation @ ("create" | "replace" | "patch"), Some(_)) => return Err(bulk::refuse(operation).into()),
+        _ => {}
+    }
     let (id, given, variable) = id(&settings, context.event)?;
     if context.operation == "get" {
         let api = Api::new(&settings, &id, &Value::Null, context.event);

@@ -24,6 +24,8 @@ use crate::{
     text::count_of_values,
 };
 
+mod failed;
+
 /// The receipt, for programs and for later attempts of the job.
 pub const RECEIPT: &str = "receipt.json";
 /// The same for GitLab, which hands its variables to later jobs.
@@ -80,7 +82,7 @@ impl OutputFolder {
         files::clear_unfinished(&undelivered);
         let before = read_receipt(&folder.join(RECEIPT)).filter(|found| origin.is_job(&found.origin));
         if before.is_none() {
-            clear(folder);
+            clear(folder, &origin);
         }
         let output = Self {
             path: folder.to_owned(),
@@ -248,7 +250,7 @@ impl OutputFolder {
 
 /// Removes another job's receipt, and the answers that it lists. It may have been written by anybody, so that nothing is
 /// removed for its sake that could not be an answer.
-fn clear(folder: &Path) {
+fn clear(folder: &Path, origin: &Origin) {
     let Some(found) = read_receipt(&folder.join(RECEIPT)) else {
         return;
     };
@@ -262,7 +264,14 @@ fn clear(folder: &Path) {
         })
     };
     let answers: Vec<String> = destinations::ALL.iter().copied().flat_map(reading).collect();
-    for name in found.files.iter().filter(|name| answers.contains(name)) {
+    // What another job of this pipeline could not send may be what this one is to send.
+    let is_others = !origin.has_pipeline_of(&found.origin);
+    let is_failed = |name: &str| is_others && failed::is_name(name);
+    for name in found
+        .files
+        .iter()
+        .filter(|name| answers.contains(name) || is_failed(name))
+    {
         let _ = files::remove(&folder.join(name));
     }
     let _ = files::remove(&folder.join(RECEIPT));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    delivery::result::DeliveryResult,
+    delivery::result::{DeliveryResult, Tally},
     destinations::{self, Target},
     event::{DeployRun, Event, SCHEMA_VERSION},
     redaction::Redactor,
@@ -105,6 +105,9 @@ pub struct Entry {
     /// Whether it may have counted, by this attempt or by one before, and so was not sent again.
     #[serde(default)]
     pub in_doubt: bool,
+    /// What became of the entities of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entities: Option<Tally>,
     /// Attempts at the request that decided.
     #[serde(default)]
     pub attempts: u32,
@@ -174,6 +177,7 @@ impl Entry {
             ambiguous: result.is_ambiguous,
             under_way: false,
             in_doubt: result.is_in_doubt(target.counts(values)),
+            entities: result.entities,
             attempts: result.attempts,
             milliseconds: u64::try_from(result.elapsed.as_millis()).unwrap_or(u64::MAX),
             request_id: result.request_id.clone(),

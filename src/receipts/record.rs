@@ -100,6 +100,17 @@ impl<'a> Record<'a> {
     ) -> Option<String> {
         let entry = Entry::new(&subject.target, subject.event, &subject.values, result);
         self.enter(place, entry);
+        // The file that an earlier run had left may be sent by now, and gone.
+        if let Some(folder) = self.folder.filter(|_| result.entities.is_some()) {
+            self.receipt.files.retain(|name| folder.keeps(name));
+        }
+        if let Some(name) = result
+            .failed_file
+            .as_ref()
+            .filter(|name| !self.receipt.files.contains(name))
+        {
+            self.receipt.files.push(name.clone());
+        }
         let is_lost = result.class.is_failure() && !result.is_accepted;
         if is_lost {
             self.keep(place, subject, unmade, result);

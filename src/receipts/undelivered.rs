@@ -12,7 +12,7 @@ use crate::{
     event::Event,
     problem::{Problem, Unmade},
     redaction::HIDDEN,
-    variables::{Default, Resolved, Values, Variable},
+    variables::{Default, Kind, Resolved, Values, Variable},
 };
 
 /// The version of the files' form.
@@ -165,6 +165,10 @@ impl Undelivered {
     /// variables, credentials, addresses and what could not be read then.
     pub fn values(&self, now: &Values) -> Values {
         let of_one = |variable: &'static Variable| {
+            // An event is delivered, and no file: neither one that somebody wrote in here, nor one of this job.
+            if variable.kind == Kind::Path {
+                return (variable, Ok(None));
+            }
             let is_unreadable = self.unreadable.iter().any(|name| name == variable.name);
             if variable.is_read_anew() || is_unreadable {
                 return (

@@ -1,6 +1,6 @@
 //! The one place where text leaves the program: everything printed or written passes its redactor.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use serde_json::Value;
 
@@ -29,6 +29,19 @@ impl Console {
         let line = self.shown(text);
         // A closed standard error is no reason to stop delivering.
         let _ = writeln!(io::stderr(), "{line}");
+    }
+
+    /// Whether somebody watches, who may be shown how far it has come.
+    pub fn is_watched(&self) -> bool {
+        self.verbosity != Verbosity::Quiet && io::stderr().is_terminal()
+    }
+
+    /// A line that the next one takes the place of, whatever that is; an empty one takes it away.
+    pub fn passing(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        // Back to the beginning of the line, which is cleared up to its end.
+        let _ = write!(stderr, "\r\u{1b}[K{}\r", self.shown(text));
+        let _ = stderr.flush();
     }
 
     /// A line for who did not ask for quiet.

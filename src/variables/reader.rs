@@ -323,7 +323,7 @@ impl Values {
     pub fn kept(&self) -> Map<String, Value> {
         let is_kept = |(variable, resolved): &(&'static Variable, Result<Option<Resolved>, Unmade>)| {
             let resolved = resolved.as_ref().ok()?.as_ref()?;
-            let is_kept = resolved.is_given && !variable.is_read_anew();
+            let is_kept = resolved.is_given && !variable.is_read_anew() && variable.kind != Kind::Path;
             is_kept.then(|| (variable.name.to_owned(), Value::from(resolved.value.as_str())))
         };
         self.resolved.iter().filter_map(is_kept).collect()

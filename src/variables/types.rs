@@ -75,6 +75,14 @@ impl FromVariable for Foreign {
     const KIND: Kind = Kind::Foreign;
 }
 
+/// The path of a file, or `-` for standard input.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct FilePath(pub String);
+
+impl FromVariable for FilePath {
+    const KIND: Kind = Kind::Path;
+}
+
 /// A JSON object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object(pub Map<String, Value>);

@@ -151,6 +151,11 @@ fn rely() {
                 &[("RELY_ENTITY_DESCRIPTION", "multi\nline \"🚀\"")],
             ),
             case("service", &[&["rely"]], SERVICE_AT_RELY),
+            case(
+                "entities",
+                &[&["rely"]],
+                &[("RELY_ENTITIES_FILE", "examples/rely/entities.ndjson")],
+            ),
             case("get", &[&["rely"], &["rely:get"]], &[]),
             case("get-missing", &[&["rely:get"]], &[]),
             case(
@@ -444,6 +449,15 @@ fn port() {
             case("replace", &[&["port"], &["port:replace"]], ENTITY),
             case("replace-missing", &[&["port:replace"]], ENTITY),
             case("patch", &[&["port"], &["port:patch"]], ENTITY),
+            case(
+                "entities",
+                &[&["port"]],
+                &[
+                    ("PORT_BLUEPRINT", "service"),
+                    ("PORT_ENTITIES_FILE", "examples/port/entities.ndjson"),
+                    ("PORT_CREATE_MISSING_RELATED_ENTITIES", "true"),
+                ],
+            ),
             case("get", &[&["port"], &["port:get"]], ENTITY),
             case("delete", &[&["port"], &["port:delete"]], ENTITY),
             case("delete-missing", &[&["port:delete"]], ENTITY),

@@ -13,6 +13,7 @@ mod check;
 mod classes;
 mod doubt;
 mod dry_run;
+mod entities;
 mod files;
 mod golden;
 mod guides;

@@ -21,7 +21,9 @@ use crate::{
 pub(super) fn check(job: &Job) -> Result<Plan, Unmade> {
     let entities = entities(&job.settings)?;
     let operation = job.context.operation;
-    let writes = matches!(operation, "upsert" | "create" | "replace" | "patch");
+    // The entities of a file are checked as such.
+    let is_of_file = job.settings.entities_file.is_some();
+    let writes = matches!(operation, "upsert" | "create" | "replace" | "patch") && !is_of_file;
     let needs_blueprint = match operation {
         "search" => job.context.values.is_given("PORT_BLUEPRINT"),
         "run-create" => false,
@@ -37,7 +39,7 @@ pub(super) fn check(job: &Job) -> Result<Plan, Unmade> {
         has_team: job.settings.team.is_some(),
         // An upsert that merges needs what is required only where there is no entity yet.
         entity: match operation {
-            "upsert" if job.settings.merge.0 => Some(format!("{entities}/{}", segment(&identifier(job)?))),
+            "upsert" if job.settings.merge.0 && writes => Some(format!("{entities}/{}", segment(&identifier(job)?))),
             _ => None,
         },
         sent,

@@ -317,7 +317,7 @@ pub(super) fn delete(job: &Job) -> Result<Plan, Problem> {
 
 /// The path of a blueprint's entities.
 pub(super) fn entities(settings: &Settings) -> Result<String, Problem> {
-    check_name("PORT_BLUEPRINT", &settings.blueprint, BLUEPRINT_LIMIT, "")?;
+    check_blueprint("PORT_BLUEPRINT", &settings.blueprint)?;
     Ok(format!("/blueprints/{}/entities", segment(&settings.blueprint)))
 }
 
@@ -329,6 +329,11 @@ pub(super) fn identifier(job: &Job) -> Result<String, Problem> {
     };
     check_identifier(variable, id)?;
     Ok(id.to_owned())
+}
+
+/// Whether a blueprint can be called so.
+pub(super) fn check_blueprint(variable: &str, id: &str) -> Result<(), Problem> {
+    check_name(variable, id, BLUEPRINT_LIMIT, "")
 }
 
 /// Whether an entity can be called so.

@@ -48,6 +48,7 @@ pub const GITLAB: &[(&str, &str)] = &[
 /// One call of the binary.
 pub struct Run {
     command: Command,
+    input: Option<String>,
 }
 
 /// What came of it.
@@ -66,7 +67,7 @@ pub struct Ran {
 pub fn notify(arguments: &[&str]) -> Run {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("notify-event"));
     command.args(arguments).env_clear().envs(GITLAB.iter().copied());
-    Run { command }
+    Run { command, input: None }
         .var("EVENT_ACTION", "success")
         // Failures are tried again at once or not at all, unless a test says otherwise.
         .var("NOTIFY_TIMEOUT", "20")
@@ -104,10 +105,20 @@ impl Run {
         self
     }
 
+    /// With something on its standard input.
+    pub fn input(mut self, text: &str) -> Self {
+        self.input = Some(text.to_owned());
+        self
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Ran {
         let begun = Instant::now();
-        let output = assert_cmd::Command::from_std(self.command).output();
+        let mut command = assert_cmd::Command::from_std(self.command);
+        if let Some(input) = self.input {
+            command.write_stdin(input);
+        }
+        let output = command.output();
         let ran = Ran::new(begun, output.expect("the binary runs"));
         assert_ne!(ran.code, KILLED, "the binary is not killed\n{}", ran.stderr);
         ran
@@ -136,6 +147,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a signal, by its name: `TERM`, `KILL`.
     pub fn signal(&self, name: &str) {
         // One that has ended meanwhile can be signalled too, for nobody has waited for it yet.
