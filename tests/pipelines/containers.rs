@@ -368,6 +368,7 @@ scenarios![
     fan_out,
     lifecycle_asks_gitlab,
     port_catalog,
+    port_entities,
     port_entity,
     port_run,
     rely_lifecycle,
