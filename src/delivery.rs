@@ -6,6 +6,7 @@
 pub mod client;
 pub mod courier;
 pub mod curl;
+pub mod limits;
 pub mod plan;
 pub mod reply;
 pub mod request;

@@ -9,7 +9,7 @@
 //! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{signature request reply plan result curl}
 //! event::action event::variables | event | gitlab::{job outcome changes api} | event::scope event::auto event::job
-//! event::resolve | delivery::{client session courier}
+//! event::resolve | delivery::{limits client session courier}
 //! entities | destinations | receipts | needs | facts | commands | cli main
 //! ```
 

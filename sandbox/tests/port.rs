@@ -682,7 +682,6 @@ fn the_shipped_blueprints_are_the_sandboxs() {
         sandbox.state(Service::Port)["blueprints"]["deployment"]["schema"],
         shipped["schema"]
     );
-    assert_eq!(shipped["schema"]["properties"].as_object().unwrap().len(), 15);
     assert_eq!(
         sandbox.state(Service::Port)["blueprints"]["service"],
         port_service_blueprint()

@@ -12,7 +12,7 @@ use super::{
     unread,
 };
 use crate::{
-    delivery::{client, courier::Limits, plan::Plan, result::DeliveryResult},
+    delivery::{client, limits::Limits, plan::Plan, result::DeliveryResult},
     destinations::{ActionUse, Context, Target, no_word_for},
     entities::Entities,
     environment::Environment,

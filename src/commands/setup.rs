@@ -11,7 +11,8 @@ use crate::{
     credentials,
     delivery::{
         client::{self, Client},
-        courier::{Courier, Limits},
+        courier::Courier,
+        limits::Limits,
     },
     destinations::{self, Destination, Target},
     environment::Environment,

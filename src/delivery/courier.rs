@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     client::{Client, SendError},
+    limits::Limits,
     plan::{Delivered, Login, Plan, Refused, Repeat, Sent, Step, Verdict},
     reply::Reply,
     result::DeliveryResult,
@@ -28,34 +29,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Statuses with which a service says that it did not act: the request came too slowly, too early, or too often.
 const NOT_PROCESSED: &[u16] = &[408, 425, 429];
-
-/// Limits of the run.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// When everything has to have ended.
-    pub deadline: Instant,
-    /// The same as a length, for messages.
-    pub budget: Duration,
-    /// What that length is, for messages.
-    pub budget_is: &'static str,
-    /// Time for one attempt.
-    pub attempt: Duration,
-    /// Attempts at one request.
-    pub attempts: u32,
-}
-
-impl Limits {
-    /// The limits of questions, which must leave time for the delivery that they precede.
-    pub fn of_questions(self) -> Self {
-        let half = self.budget / 2;
-        Self {
-            deadline: self.deadline.checked_sub(half).unwrap_or(self.deadline),
-            budget: half,
-            budget_is: "that GitLab gets of NOTIFY_TIMEOUT",
-            ..self
-        }
-    }
-}
 
 /// Carries out plans.
 pub struct Courier<'a> {

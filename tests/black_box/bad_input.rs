@@ -732,7 +732,7 @@ fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
     .exits(78);
     let mut ran = ran.says_of("cto", "sent").says_of("direktiv", "sent");
     for target in ["rely", "port", "port:run-update", "aviator", "direktiv:execute"] {
-        let why = "misconfigured: EVENT_ACTION is `promoted`, which only cto and direktiv can tell";
+        let why = "misconfigured: EVENT_ACTION is `promoted`, which only cto, direktiv, webhook can tell";
         ran = ran.says_of(target, why);
     }
     // What says it instead is the user's own business, and so is a word of the service's own.
