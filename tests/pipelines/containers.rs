@@ -34,7 +34,7 @@ const CASES: &str = "tests/pipelines/cases";
 struct Run {
     /// The services whose credentials are variables of the project.
     services: Vec<String>,
-    /// More variables of the project; they replace the services' own.
+    /// More variables of the project; they replace the services' own. `{sandbox}` is the sandbox's own address.
     #[serde(default)]
     variables: BTreeMap<String, String>,
     /// Which Direktiv the sandbox is: `v0.7` as when its guide was written, else today's.
@@ -258,7 +258,9 @@ fn scenario(name: &str) {
         for service in &run.services {
             variables.extend(variables_of(&sandbox, service));
         }
-        variables.extend(run.variables);
+        let address = sandbox.root_url();
+        let own = run.variables.into_iter();
+        variables.extend(own.map(|(name, value)| (name, value.replace("{sandbox}", &address))));
         for (service, state) in run.seed {
             sandbox.seed(named(&service), state);
         }
@@ -364,6 +366,7 @@ scenarios![
     example_deployment_report,
     example_monorepo,
     example_release,
+    example_webhook,
     fail_policy,
     fan_out,
     lifecycle_asks_gitlab,
