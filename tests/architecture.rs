@@ -449,18 +449,10 @@ fn every_citation_leads_somewhere() {
     let citation = pattern(r"docs/([a-z/-]+\.md)((?:,? (?:and )?\d+(?:\.\d+)?)*)");
     let number = pattern(r"\d+(?:\.\d+)?");
     let line_break = pattern(r"\n\s*(?:///|//!|//|#)?\s*");
-    let link = pattern(r"\]\(([^)#:]+\.md)[^)]*\)");
     let elsewhere = pattern(r"(?:^|[^/\w])(?:vendors/[a-z]+\.md|guides/[a-z]+\.txt|gitlab\.md|contract\.md)");
     let mut wrong = Vec::new();
     let mut all = 0;
     for source in citing() {
-        // Among themselves the documents are linked.
-        if Path::new(&source.path).extension().is_some_and(|ending| ending == "md") {
-            let folder = Path::new(&source.path).parent().expect("a folder");
-            let links = link.captures_iter(&source.text).map(|found| found[1].to_owned());
-            let dead = links.filter(|to| !repository().join(folder).join(to).is_file());
-            wrong.extend(dead.map(|to| format!("{}: links to {to}, which is not there", source.path)));
-        }
         // They cite others' documents, and this file looks for citations.
         if source.path.starts_with("docs/") || source.path == "tests/architecture.rs" {
             continue;
@@ -478,6 +470,66 @@ fn every_citation_leads_somewhere() {
     assert!(
         all > 150,
         "only {all} citations are seen: does this test still understand them?"
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A page without its fenced code, whose brackets and hashes are no links and no headings.
+fn prose(page: &str) -> String {
+    let fence = Regex::new(r"(?ms)^```.*?^```").expect("a pattern");
+    fence.replace_all(page, "").into_owned()
+}
+
+/// What a page's headings are called in links to them, as GitLab and GitHub make it of their texts.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = BTreeSet::new();
+    for line in prose(page).lines().filter(|line| line.starts_with('#')) {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = text
+            .chars()
+            .filter(|one| one.is_alphanumeric() || [' ', '-', '_'].contains(one));
+        let name: String = kept.map(|one| if one == ' ' { '-' } else { one }).collect();
+        let next = (1..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone())
+            .chain(next)
+            .find(|name| !all.contains(name));
+        all.extend(free);
+    }
+    all
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s#]*)(?:#([^)\s]*))?\)").expect("a pattern");
+    // Within `code` nothing is a link.
+    let code = Regex::new(r"`[^`\n]*`").expect("a pattern");
+    let mut wrong = Vec::new();
+    let mut all = 0;
+    let pages = citing();
+    let is_page = |page: &&Source| Path::new(&page.path).extension().is_some_and(|ending| ending == "md");
+    for page in pages.iter().filter(is_page) {
+        let text = prose(&page.text);
+        let text = code.replace_all(&text, "code");
+        for found in link.captures_iter(&text) {
+            let to = &found[1];
+            if to.contains("://") {
+                continue;
+            }
+            all += 1;
+            let path = repository().join(&page.path);
+            let path = if to.is_empty() { path } else { path.with_file_name(to) };
+            let leads = match found.get(2) {
+                None => path.exists(),
+                Some(anchor) => fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor.as_str())),
+            };
+            if !leads {
+                wrong.push(format!("{}: {} leads nowhere", page.path, &found[0]));
+            }
+        }
+    }
+    assert!(
+        all > 80,
+        "only {all} links are seen: does this test still understand them?"
     );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
