@@ -47,7 +47,7 @@ actions! {
     /// It goes on.
     Progressing = "progressing", ["progress", "in_progress", "running", "deploying"];
     /// It ended well.
-    Success = "success", ["succeeded", "successful", "succeed", "ok", "passed", "complete", "completed", "finished"];
+    Success = "success", ["succeeded", "successful", "succeed", "ok", "passed", "complete", "completed", "finished", "deployed"];
     /// It ended badly.
     Failure = "failure", ["failed", "fail", "error", "errored", "broken"];
     /// Somebody, or GitLab, ended it.
@@ -104,6 +104,7 @@ mod tests {
     fn words_and_synonyms() {
         for (word, action) in [
             ("succeeded", Action::Success),
+            ("deployed", Action::Success),
             ("FAILED", Action::Failure),
             ("cancelled", Action::Canceled),
             ("in-progress", Action::Progressing),
