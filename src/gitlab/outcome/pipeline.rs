@@ -1,6 +1,8 @@
 //! What became of a pipeline as a whole.
 
-use super::{Live, Outcome, Seen, Status, find, in_order_of_end, is_allowed, is_fatal, quoted, select, tell, unclear};
+use super::{
+    Kind, Live, Outcome, Seen, Status, find, in_order_of_end, is_allowed, is_fatal, quoted, select, tell, unclear,
+};
 use crate::event::Action;
 
 /// What a job's `allow_failure` means when all jobs are looked at.
@@ -11,6 +13,11 @@ const LAST_STAGES: &[&str] = &[".post", ".pipeline-policy-post"];
 
 fn is_last(live: &Live) -> bool {
     LAST_STAGES.contains(&live.job.stage.as_str())
+}
+
+/// Whether it may be a notify job like this one. What a trigger job has started is none.
+fn may_notify(live: &Live) -> bool {
+    !matches!(live.job.kind, Kind::Trigger(_))
 }
 
 /// Of all other jobs, as GitLab itself comes to a pipeline's status (docs/gitlab.md 3.1), except that jobs which follow
@@ -25,12 +32,12 @@ pub(super) fn judge(seen: &Seen) -> Outcome {
     }
     // One that waits in the own stage blocks too: this job ran beside it, not after it.
     let blocking = select(others, |live| {
-        live.job.status == Status::Manual && !live.job.allow_failure && !is_last(live)
+        live.job.status == Status::Manual && !live.job.allow_failure && !(is_last(live) && may_notify(live))
     });
     if !blocking.is_empty() {
         return happened(Action::Blocked, tell(&blocking), blocking.first(), others);
     }
-    let is_peer = |live: &Live| is_last(live) || Some(live.job.stage.as_str()) == seen.own_stage;
+    let is_peer = |live: &Live| may_notify(live) && (is_last(live) || Some(live.job.stage.as_str()) == seen.own_stage);
     let running = select(others, |live| live.job.status == Status::Running);
     let waiting = select(others, |live| live.job.status.is_waiting());
     let unfinished = [running, waiting].concat();

@@ -404,6 +404,9 @@ fn trigger_jobs_end_as_their_downstream_pipelines() {
         deploy success>success => success: the one other job that ran succeeded  // a parent of nothing but child pipelines
         build success | deploy success>- => unknown: name another job in NOTIFY_JOB  // its pipeline is gone
         build success | docs manual>-? => success: left out: `docs`, which nobody has started  // not triggered
+        build success | deploy@.post success>running => progressing: `deploy` still runs in its downstream  // last, and no notify job
+        build success | deploy@.post success>manual => blocked: `deploy` waits for somebody  // the same, waiting for a click
+        build success | next@.post created>- => success: left out: `next`, of this job's stage or last  // it may wait for this very job
         ",
     );
     let found = finding("build success | deploy success>success", Some("deploy"));
