@@ -100,6 +100,7 @@ pub fn decide(
             }
             // What never began has sent nothing.
             None if job.started_at.is_none() => {}
+            None if ended_before(job, event) => {}
             // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
             // What the command line names is the same in every attempt; what variables name may have changed since.
             None if job.status == Status::Success
@@ -247,6 +248,14 @@ fn entries<'a>(
     let is_given = event.action_is_given();
     let is_same = move |entry: &&Entry| entry.is_about(&ours) && (is_given || entry.deploy_run == ours.deploy_run);
     receipt.entries().filter(is_same)
+}
+
+/// Whether an attempt had ended when the run began that is to be reported, so that it can't have told of it: from inside a
+/// deploy job, each attempt is a run of its own. What is fixed by a variable is the same in every run.
+fn ended_before(attempt: &Job, event: &Event) -> bool {
+    let read = |moment: &Option<String>| moment.as_deref().and_then(time::parse);
+    let moments = read(&attempt.finished_at).zip(read(&event.job.started_at));
+    !event.action_is_given() && moments.is_some_and(|(end, start)| end <= start)
 }
 
 /// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
@@ -435,6 +444,30 @@ mod tests {
             matches!(decision(&sent, &given), Decision::Skip(_)),
             "what is given is the same however often the job ran"
         );
+    }
+
+    #[test]
+    fn an_attempt_that_had_ended_when_the_run_began_has_not_told_of_it() {
+        let mut failed = attempt(1, "failed", None);
+        failed.job.finished_at = Some("2025-03-01T10:06:00.500Z".to_owned());
+        let of_run = |source: &str, start: Option<&str>| {
+            let mut event = event("success", source, None);
+            event.job.started_at = start.map(str::to_owned);
+            decision(std::slice::from_ref(&failed), &event)
+        };
+        // A deploy job whose image could not be pulled is run again, and reports from inside.
+        assert_eq!(of_run(FOUND, Some("2025-03-01T10:06:02Z")), Decision::Send);
+        for (source, start) in [
+            (FOUND, Some("2025-03-01T10:06:00Z")),
+            (FOUND, None),
+            (GIVEN, Some("2025-03-01T10:06:02Z")),
+        ] {
+            let decision = of_run(source, start);
+            assert!(
+                matches!(decision, Decision::Doubt(_)),
+                "{source}, {start:?}: {decision:?}"
+            );
+        }
     }
 
     #[test]
