@@ -326,7 +326,7 @@ fn the_after_script_works_in_every_shell_and_breaks_nothing() {
 
         // No program: one line, no error of the shell's, and nothing of another job's is uploaded as this one's.
         fs::create_dir_all(folder.join(".notify-event/undelivered")).expect("a folder");
-        for leave_what in ["nothing", "what is no program", "what may not be run"] {
+        for leave_what in ["nothing", "what is no program", "what may not be run", "an empty file"] {
             let program = folder.join(binary);
             match leave_what {
                 "nothing" => {}
@@ -334,7 +334,14 @@ fn the_after_script_works_in_every_shell_and_breaks_nothing() {
                     put_program(&program);
                     fs::write(&program, "\u{7f}ELF\u{2}\u{1}\u{1}\0 of another architecture").expect("a file");
                 }
-                _ => fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("its mode"),
+                "what may not be run" => {
+                    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).expect("its mode");
+                }
+                // Which a shell takes for a script that does nothing, and well.
+                _ => {
+                    put_program(&program);
+                    fs::write(&program, "").expect("a file");
+                }
             }
             let (succeeded, said) = run_it(&plain, &[]);
             assert!(succeeded, "{shell:?}, {leave_what}: {said}");
