@@ -349,8 +349,10 @@ fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missi
                 .find(is_here)
                 .or(nearest)
                 .map(String::as_str)
-                .or(place)
-                .unwrap_or_default();
+                .or(place.filter(|place| !place.is_empty()))
+                .or(inside(source).map(|(expression, _)| expression.trim()))
+                .filter(|name| name.len() <= LONGEST_SHOWN)
+                .unwrap_or("an expression");
             undefined = Some(name.to_owned());
             no_value(name)
         }

@@ -251,6 +251,10 @@ fn what_gitlab_pasted_in_is_text() {
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
     assert_eq!(
+        error("{{ event.properties.a[7] }}"),
+        "template at character 1: `event.properties.a[7]` has no value here; give it one, or write {{ event.properties.a[7] | default(\"…\") }}"
+    );
+    assert_eq!(
         error("ü {{ event.version }}"),
         "template at character 3: `event.version` has no value here; give it one, or write {{ event.version | default(\"…\") }}"
     );
