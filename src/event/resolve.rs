@@ -301,6 +301,7 @@ impl<'a> Resolver<'a> {
         }
         let made = self.depend("action", &mut Vec::new());
         let given = made.and_then(|()| self.sources.render_one("EVENT_ACTION", &self.names));
+        let given = given.map(|given| given.filter(|given| !given.value.trim().is_empty()));
         let given = given.and_then(|given| Ok(Given::read(given.as_ref().map(|given| given.value.as_str()))?));
         self.given.insert(given).clone()
     }
@@ -402,9 +403,12 @@ impl<'a> Resolver<'a> {
                 Ok(value) => Ok(Some(value)),
                 Err(message) => Err(Problem::new(variable.name, message).into()),
             },
-            Some(found) => Ok(Some(found.value.into())),
+            // A template that comes to nothing says no more than a variable that is empty.
+            Some(found) if !found.value.trim().is_empty() => Ok(Some(found.value.into())),
             None if field == "properties" => Ok(Some(json!({}))),
-            None => Ok(self.default(variable).map(Value::from)),
+            // What its default is made from was not asked for.
+            Some(_) if !self.default_from(field).is_empty() => Ok(None),
+            Some(_) | None => Ok(self.default(variable).map(Value::from)),
         }
     }
 
@@ -549,6 +553,23 @@ mod tests {
             (event.job.started_at, event.job.finished_at, event.job.attempt),
             (None, None, 1)
         );
+    }
+
+    #[test]
+    fn a_template_that_comes_to_nothing_sets_nothing() {
+        let nothing = "{{ env.CI_COMMIT_TAG | default('') }}";
+        let event = event(&[
+            ("EVENT_ACTION", "success"),
+            ("EVENT_SERVICE", nothing),
+            ("EVENT_ENVIRONMENT", nothing),
+            ("CI_ENVIRONMENT_NAME", "production"),
+            ("EVENT_TITLE", nothing),
+        ]);
+        assert_eq!(event.id(), Ok("acme-shop-8812-production"));
+        assert_eq!((event.service, event.title), (None, None));
+        // It is as `auto`, which a unit has no jobs for.
+        let action = resolver(&environment(&[("EVENT_ACTION", nothing)]), &[]).finish().0;
+        assert!(matches!(action.unwrap().action, Err(Unmade::Wrong(_))));
     }
 
     #[test]
