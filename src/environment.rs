@@ -215,8 +215,13 @@ impl Environment {
     /// GitLab's temporary file.
     ///
     /// # Errors
-    /// As [`find`](Self::find), but that no file is read.
+    /// As [`find`](Self::find), but that no file is read, and so none is named by `NAME_FILE`.
     pub fn find_path(&self, name: &str) -> Result<Option<Found>, Problem> {
+        let file_name = format!("{name}{FILE_SUFFIX}");
+        if self.text(&file_name)?.is_some() {
+            let why = format!("is set, but {name} is the path of a file itself; give the path as {name}");
+            return Err(Problem::new(file_name, why));
+        }
         for name in [name.to_owned(), format!("{name}{DEFAULT_SUFFIX}")] {
             let Some(value) = self.text(&name)? else {
                 self.not_mistaken(&name)?;
@@ -512,6 +517,10 @@ mod tests {
         assert_eq!(value("PLAIN").as_deref(), Some("a/b.ndjson"));
         assert_eq!(value("ENCODED").as_deref(), Some("/tmp/a"));
         assert_eq!((value("EMPTY"), value("UNSET")), (None, None));
+        // It would hold a path, or what is at the path: nobody can tell which is meant.
+        let named = super::tests::environment(&[("A", "a.ndjson"), ("A_FILE", "b.ndjson")]);
+        let problem = named.find_path("A").unwrap_err().to_string();
+        assert!(problem.starts_with("A_FILE is set, but A is the path"), "{problem}");
         assert!(
             environment
                 .find_path("GONE")

@@ -334,6 +334,12 @@ fn what_makes_no_sense_with_a_file_is_refused() {
             "hand it over by standard input",
         ),
         ("port", "PORT_ENTITIES_FILE", "/tmp", "it is no regular file"),
+        (
+            "port",
+            "PORT_ENTITIES_FILE_FILE",
+            path,
+            "give the path as PORT_ENTITIES_FILE",
+        ),
     ];
     for (target, variable, value, why) in cases {
         notify(&[target])
@@ -705,7 +711,15 @@ fn a_file_that_changes_while_it_is_sent_ends_cleanly() {
     running
         .ends()
         .exits(78)
-        .says_of("port", "the file has changed since it was checked");
+        .says_of("port", "the file has changed since it was checked")
+        .says_of("port", "of 4,000 entities sent in")
+        .says_of("port", "of them can't be read any more");
+    let tally = &case.left().0["entities"];
+    let held = held(&sandbox, "service") as u64;
+    assert_eq!(
+        (tally["sent"].as_u64(), tally["failed"].as_u64()),
+        (Some(held), Some(4000 - held))
+    );
 }
 
 #[test]

@@ -158,6 +158,9 @@ impl<'a> Account<'a> {
         if self.console.is_watched() {
             self.console.passing("");
         }
+        // A file that has changed on the way has lost them.
+        let gone = self.total - self.tally.sent - self.tally.failed;
+        self.tally.failed += gone;
         let mut said = Vec::new();
         let all = counted(self.total, "entity", "entities");
         let requests = counted(self.requests, "request", "requests");
@@ -191,6 +194,9 @@ impl<'a> Account<'a> {
                 said.push("set NOTIFY_OUTPUT_DIR to get a file of them that can be sent again".to_owned());
             }
             _ => {}
+        }
+        if gone > 0 {
+            said.push(format!("{} of them can't be read any more", grouped(gone)));
         }
         if self.lost > 0 && self.folder.is_some() {
             said.push(format!("but for {} of them, see above", grouped(self.lost)));
