@@ -63,11 +63,13 @@ fn purl(text: &str) -> Result<(), &'static str> {
     let (kind, rest) = rest.split_once('/').ok_or("it has no name behind its type")?;
     let (path, version) = rest.rsplit_once('@').unwrap_or((rest, "x"));
     let is_kind = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    let begins_with_letter = |word: &str| word.starts_with(|first: char| first.is_ascii_alphabetic());
+    let is_key = |byte: u8| is_kind(byte) || byte == b'_';
     let is_pair = |pair: &str| {
         pair.split_once('=')
-            .is_some_and(|(key, value)| !key.is_empty() && !value.is_empty())
+            .is_some_and(|(key, value)| begins_with_letter(key) && key.bytes().all(is_key) && !value.is_empty())
     };
-    if !kind.starts_with(|first: char| first.is_ascii_alphabetic()) || !kind.bytes().all(is_kind) {
+    if !begins_with_letter(kind) || !kind.bytes().all(is_kind) {
         Err("its type has to be of letters, digits, dots and dashes, and begin with a letter")
     } else if path.contains('@') || version.contains('/') {
         Err("an `@` that does not begin the version has to be written as %40")
@@ -178,6 +180,7 @@ mod tests {
             ("pkg:oci/shop@1%zz", "two hexadecimal digits"),
             ("pkg:oci/shop@1%", "two hexadecimal digits"),
             ("pkg:oci/shop@1?arch", "key=value"),
+            ("pkg:oci/shop@1?1st=x", "key=value"),
             ("pkg:oci/shop@1#a/../b", "`.` and `..`"),
         ] {
             let said = check::<Purl>(bad).expect_err(bad);
