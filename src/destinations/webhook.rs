@@ -97,6 +97,10 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
             (JSON, Text::from(event.to_json().to_string()))
         }
         Some(Body::Json(json)) => (JSON, with_holes(json)),
+        // A message for one case alone, and this is another one.
+        Some(Body::Text(text)) if text.trim().is_empty() => {
+            return Ok(Plan::skip("WEBHOOK_BODY makes no message of this event".to_owned()));
+        }
         Some(Body::Text(text)) => (TEXT, Text::from(text.as_str())),
     };
     let method = match settings.method {

@@ -313,6 +313,16 @@ fn method_headers_and_text_are_as_they_are_given() {
         .run()
         .exits(0);
     assert_eq!(sent(&sandbox)[1].json(), json!({"title": "a \"quote\""}));
+    // A message for a failure alone is none of a success.
+    unsigned(&sandbox)
+        .var(
+            "WEBHOOK_BODY",
+            "{% if event.action == 'failure' %}It failed{% endif %}\n",
+        )
+        .run()
+        .exits(0)
+        .says_of("webhook", "skipped: WEBHOOK_BODY makes no message of this event");
+    assert_eq!(sent(&sandbox).len(), 2);
 }
 
 #[test]
