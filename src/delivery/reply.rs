@@ -23,6 +23,10 @@ const PAGE: &str = "an HTML page";
 /// and this is how its Ocean framework tells them apart (docs/vendors/port.md 5).
 const EPOCH_FROM: u64 = 10_000;
 
+/// Who asks to wait longer is taken to ask for this: a year is beyond every run, and a moment that no clock can show is not
+/// added to one.
+const LONGEST_WAIT: Duration = Duration::from_hours(365 * 24);
+
 /// Why a reply is not the success that the service documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unexpected {
@@ -314,6 +318,10 @@ impl Reply {
 
     /// How long the service asks to wait: `Retry-After` in seconds or as a date, else the vendor's own reset header.
     pub fn retry_after(&self, reset_header: Option<&str>, now: SystemTime) -> Option<Duration> {
+        self.wait(reset_header, now).map(|wait| wait.min(LONGEST_WAIT))
+    }
+
+    fn wait(&self, reset_header: Option<&str>, now: SystemTime) -> Option<Duration> {
         let until = |time: SystemTime| time.duration_since(now).unwrap_or_default();
         if let Some(value) = self.header("retry-after") {
             let value = value.trim();
@@ -421,6 +429,7 @@ mod tests {
         assert_eq!(wait(&[("retry-after", "soon"), ("x-ratelimit-reset", "3")]), Some(3));
         assert_eq!(wait(&[("x-ratelimit-reset", "1740823656")]), Some(5));
         assert_eq!(wait(&[("x-ratelimit-reset", "18446744073709551615")]), None);
+        assert_eq!(wait(&[("retry-after", "18446744073709551615")]), Some(31_536_000));
         assert_eq!(wait(&[]), None);
     }
 
