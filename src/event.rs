@@ -200,6 +200,15 @@ impl Event {
         self.action.as_ref().is_ok_and(Action::is_final)
     }
 
+    /// When the deployment was made, as far as an event of `action` may say so: the report of the start is that moment; an
+    /// end knows it where the deploy job's start is known, and there it may be the only one that tells.
+    pub fn created_at(&self, action: &Action) -> Option<&String> {
+        match action {
+            Action::Started => Some(&self.time),
+            _ => self.job.started_at.as_ref().filter(|_| action.ends_run()),
+        }
+    }
+
     /// What tells two events of the same id and action apart that are about two runs of the deploy job: a second
     /// failure is as much news as the first was.
     pub fn deploy_run(&self) -> DeployRun {

@@ -117,6 +117,13 @@ const SERVICE_AT_PORT: Variables = &[
     ),
 ];
 
+/// As a deploy job's own `after_script` sees it. The duration would be another each time.
+const FROM_INSIDE: Variables = &[
+    ("CI_JOB_STATUS", "success"),
+    ("CI_JOB_STARTED_AT", "2025-03-01T10:00:00Z"),
+    ("EVENT_PROPERTIES", r#"{"duration": 450}"#),
+];
+
 const PROPERTIES: &str = r#"{"status": "a \"quote\", a \\ and\na line", "link": "{{ event.url }}", "duration": 12.50, "successful": "{{ event.attempt }}", "failureReason": null}"#;
 
 #[test]
@@ -151,6 +158,7 @@ fn rely() {
                 &[("RELY_ENTITY_DESCRIPTION", "multi\nline \"🚀\"")],
             ),
             case("service", &[&["rely"]], SERVICE_AT_RELY),
+            case("from-inside", &[&["rely"]], FROM_INSIDE),
             case(
                 "entities",
                 &[&["rely"]],
@@ -444,6 +452,7 @@ fn port() {
         &all,
         &[
             case("service", &[&["port"]], SERVICE_AT_PORT),
+            case("from-inside", &[&["port"]], FROM_INSIDE),
             case("create", &[&["port:create"]], ENTITY),
             case("create-twice", &[&["port:create"], &["port:create"]], ENTITY),
             case("replace", &[&["port"], &["port:replace"]], ENTITY),

@@ -349,7 +349,13 @@ fn a_life_is_replayed_in_its_order_with_its_times() {
     let entity = rely_entity(&sandbox);
     assert_eq!(entity["properties"]["status"], "SUCCESS");
     assert_eq!(
-        entity["properties"]["createdAt"], started,
+        entity["properties"]["createdAt"], "2025-03-01T10:01:02Z",
+        "when the job started, which its end knows"
+    );
+    let written = writes(&sandbox);
+    assert_eq!(
+        written[written.len() - 2].json()["properties"]["createdAt"],
+        started,
         "when it was reported, not when it was replayed"
     );
     assert_eq!(

@@ -8,8 +8,9 @@ use crate::{
 };
 
 /// The fields of `examples/port/deployment-blueprint.json`, each only when this event knows it: the start sends
-/// `createdAt`, the end `finishedAt`, and neither overwrites the other. `status` has the words of Port's own runs,
-/// where they have one; `action` is the event's. What becomes of a deployment after its run changes these two alone.
+/// `createdAt`, the end `finishedAt` and, where the deploy job's own start is known, that as `createdAt`: nobody may have
+/// reported the start. `status` has the words of Port's own runs, where they have one; `action` is the event's. What becomes
+/// of a deployment after its run changes these two alone.
 ///
 /// # Errors
 /// It is not known what happened.
@@ -30,7 +31,7 @@ pub fn properties(event: &Event) -> Result<Map<String, Value>, Unmade> {
     let fields = json!({
         "status": status,
         "action": action.word(),
-        "createdAt": (action == &Action::Started).then_some(&event.time),
+        "createdAt": event.created_at(action),
         "startedAt": event.job.started_at.as_ref().filter(|_| is_of_run),
         "finishedAt": action.ends_run().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
         "duration": event.job.duration.filter(|_| action.ends_run()),
@@ -114,7 +115,13 @@ mod tests {
             (&failed["startedAt"], &failed["duration"]),
             (&json!("2025-03-01T10:00:01Z"), &json!(450))
         );
-        assert_eq!((&failed["successful"], failed.get("createdAt")), (&json!(false), None));
+        assert_eq!(failed["successful"], false);
+        assert_eq!(
+            failed["createdAt"], failed["startedAt"],
+            "nobody may have reported the start"
+        );
+        let untimed = properties(&[("CI_JOB_STATUS", "failed")]);
+        assert_eq!(untimed.get("createdAt"), None, "what reported the start stays");
         for (action, status) in [
             ("progressing", "IN_PROGRESS"),
             ("canceled", "CANCELED"),
