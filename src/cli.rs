@@ -110,7 +110,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     }
     let mut targets: Vec<Target> = Vec::new();
     for word in &words {
-        Target::parse(word, true)
+        Target::parse(word)
             .map_err(|message| match nearest(word, COMMANDS.iter().copied()) {
                 Some(command) if targets.is_empty() => format!("{message}; or do you mean the command `{command}`?"),
                 _ => message,

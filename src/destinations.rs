@@ -143,7 +143,6 @@ impl Destination {
             destination: self,
             operation,
             is_optional: false,
-            is_named: false,
         })
     }
 
@@ -170,8 +169,6 @@ pub struct Target {
     pub operation: &'static Operation,
     /// Whether a failure must not change the exit code.
     pub is_optional: bool,
-    /// Whether it was named on the command line, and so in every attempt of a job.
-    pub is_named: bool,
 }
 
 impl Target {
@@ -179,7 +176,7 @@ impl Target {
     ///
     /// # Errors
     /// The name that is not known, with the nearest that is.
-    pub fn parse(text: &str, is_named: bool) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let (name, is_optional) = match text.trim().strip_suffix('?') {
             Some(name) => (name.trim(), true),
             None => (text.trim(), false),
@@ -203,7 +200,6 @@ impl Target {
             destination,
             operation,
             is_optional,
-            is_named,
         })
     }
 

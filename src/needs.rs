@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn of(target: &str, set: &[&str], names: &[&str]) -> Needs {
-        let target = Target::parse(target, false).unwrap();
+        let target = Target::parse(target).unwrap();
         let part = Part::new(&target, |name| set.contains(&name), names.iter().copied());
         needs(&[part], [], false, Known::default())
     }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_asked() {
-        let target = Target::parse("cto", false).unwrap();
+        let target = Target::parse("cto").unwrap();
         let part = || Part::new(&target, |_| false, ["event.action", "event.duration"]);
         let action = Known {
             action: true,
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_filter_needs_the_action_of_what_is_no_read() {
         for (name, is_needed) in [("aviator:release", true), ("rely:get", false)] {
-            let target = Target::parse(name, false).unwrap();
+            let target = Target::parse(name).unwrap();
             let part = Part::new(&target, |_| false, []);
             assert_eq!(needs(&[part], [], true, Known::default()).outcome, is_needed, "{name}");
         }

@@ -310,23 +310,11 @@ fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
     if !undelivered.target.counts(&file.values) {
         return Known::Undelivered;
     }
-    // That an earlier attempt of a replay ended well says the same, however the event's own job named its targets.
-    let target = Target {
-        is_named: true,
-        ..undelivered.target
-    };
     let redactor = setup.console.redactor();
     // Nothing of it can have been sent before the event was made.
     let since = time::parse(&undelivered.event.time).unwrap_or(SystemTime::UNIX_EPOCH);
     let receiver = undelivered.receiver.as_deref();
-    match once::decide(
-        attempts,
-        &target,
-        receiver,
-        &undelivered.event,
-        setup.policy.on_error,
-        redactor,
-    ) {
+    match once::decide(attempts, &undelivered.target, receiver, &undelivered.event, redactor) {
         Decision::Skip(why) => Known::Settled(why),
         // Whoever named the file did not ask for it twice.
         Decision::Doubt(once::Doubt { why, .. }) => Known::InDoubt(Doubt {

@@ -309,14 +309,7 @@ impl Prepared {
         let attempts = self.attempts(target, values);
         let receiver = target.receiver(values);
         let redactor = setup.console.redactor();
-        once::decide(
-            attempts,
-            target,
-            receiver.as_deref(),
-            event,
-            setup.policy.on_error,
-            redactor,
-        )
+        once::decide(attempts, target, receiver.as_deref(), event, redactor)
     }
 
     fn plan(&self, setup: &Setup, ready: &Ready, event: &Event, known: Decision) -> Result<Plan, Unmade> {

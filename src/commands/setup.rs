@@ -289,7 +289,7 @@ impl<'a> Setup<'a> {
         let mut problems = Vec::new();
         if let Some(List(words)) = &self.policy.destinations {
             for word in words {
-                match Target::parse(word, false) {
+                match Target::parse(word) {
                     Ok(target) => target.add_to(&mut targets),
                     Err(message) => problems.push(Problem::new("NOTIFY_DESTINATIONS", format!("is wrong: {message}"))),
                 }

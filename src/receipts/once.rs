@@ -1,5 +1,6 @@
 //! Exactly once, for operations that add or trigger something: a job that is run again sends only what its earlier
-//! attempts did not deliver. They tell by their receipts, which are artifacts, and by how they ended.
+//! attempts did not deliver. They tell by their receipts, which are artifacts, and by nothing else: one that ended well may
+//! have been switched off, filtered, or found that nothing had happened.
 
 use std::time::SystemTime;
 
@@ -13,7 +14,6 @@ use crate::{
     gitlab::job::{Job, Status},
     redaction::Redactor,
     report::class::Class,
-    settings::OnError,
     time,
     variables::Values,
 };
@@ -68,14 +68,12 @@ pub struct Doubt {
     pub since: SystemTime,
 }
 
-/// Decides whether `event` still has to go to `target`, and there to `receiver`, if it has several. `on_error` is the policy under which the attempts ran too:
-/// they are the same job.
+/// Decides whether `event` still has to go to `target`, and there to `receiver`, if it has several.
 pub fn decide(
     attempts: &[Attempt],
     target: &Target,
     receiver: Option<&str>,
     event: &Event,
-    on_error: OnError,
     redactor: &Redactor,
 ) -> Decision {
     let mut unsure: Vec<&Job> = Vec::new();
@@ -101,24 +99,6 @@ pub fn decide(
             // What never began has sent nothing.
             None if job.started_at.is_none() => {}
             None if ended_before(job, event) => {}
-            // Without a receipt the end of the job tells: it ends well only when everything was sent that had to be.
-            // What the command line names is the same in every attempt; what variables name may have changed since.
-            None if job.status == Status::Success
-                && on_error != OnError::Ignore
-                && !target.is_optional
-                && target.is_named =>
-            {
-                match is_same_truth(job, event) {
-                    Some(true) => {
-                        return Decision::Skip(format!(
-                            "job {}, an earlier attempt, ended well and so has sent it",
-                            job.id
-                        ));
-                    }
-                    Some(false) => {}
-                    None => unsure.push(job),
-                }
-            }
             None => unsure.push(job),
         }
     }
@@ -258,17 +238,6 @@ fn ended_before(attempt: &Job, event: &Event) -> bool {
     !event.action_is_given() && moments.is_some_and(|(end, start)| end <= start)
 }
 
-/// Whether what an attempt reported is what is to be reported now; none where that can't be told. With an action that
-/// is fixed by a variable it is; an action that was found out may have changed since, if the watched job has ended since.
-fn is_same_truth(attempt: &Job, event: &Event) -> Option<bool> {
-    if event.action_is_given() {
-        return Some(true);
-    }
-    let started = attempt.started_at.as_deref().and_then(time::parse)?;
-    let ended = event.job.finished_at.as_deref().and_then(time::parse)?;
-    Some(ended <= started)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,10 +276,9 @@ mod tests {
     fn decision(attempts: &[Attempt], event: &Event) -> Decision {
         decide(
             attempts,
-            &Target::parse("cto", true).unwrap(),
+            &Target::parse("cto").unwrap(),
             None,
             event,
-            OnError::Warn,
             &Redactor::default(),
         )
     }
@@ -335,7 +303,7 @@ mod tests {
     #[test]
     fn receipts_tell_of_an_operation_and_of_one_event() {
         let event = event("success", GIVEN, None);
-        let target = |label: &str| Target::parse(label, false).unwrap();
+        let target = |label: &str| Target::parse(label).unwrap();
         let told = |receipts: &[Receipt], label: &str| {
             told(
                 receipts.iter(),
@@ -471,35 +439,14 @@ mod tests {
     }
 
     #[test]
-    fn without_receipts_a_good_end_tells() {
-        let ended = [attempt(1, "success", None)];
-        assert!(matches!(
-            decision(&ended, &event("success", GIVEN, None)),
-            Decision::Skip(_)
-        ));
-        let before = event("success", FOUND, Some("2025-03-01T10:04:59.500Z"));
-        assert!(
-            matches!(decision(&ended, &before), Decision::Skip(_)),
-            "nothing has happened since"
-        );
-        let since = event("success", FOUND, Some("2025-03-01T10:09:00Z"));
-        assert_eq!(decision(&ended, &since), Decision::Send, "the deploy job was run again");
-        let unfinished = event("progressing", FOUND, None);
-        assert!(matches!(decision(&ended, &unfinished), Decision::Doubt(_)));
-    }
-
-    #[test]
-    fn without_receipts_a_bad_end_tells_nothing() {
-        let failed = [attempt(1, "failed", None)];
-        assert!(
-            matches!(decision(&failed, &event("success", GIVEN, None)), Decision::Doubt(doubt) if doubt.why.contains("job 1"))
-        );
-        let ended = [attempt(1, "success", None)];
-        let target = Target::parse("cto", true).unwrap();
-        let event = event("success", GIVEN, None);
-        assert!(matches!(
-            decide(&ended, &target, None, &event, OnError::Ignore, &Redactor::default()),
-            Decision::Doubt(_)
-        ));
+    fn without_a_receipt_no_end_tells() {
+        for (status, source) in [("success", GIVEN), ("success", FOUND), ("failed", GIVEN)] {
+            let ended = [attempt(1, status, None)];
+            let event = event("success", source, Some("2025-03-01T10:09:00Z"));
+            assert!(
+                matches!(decision(&ended, &event), Decision::Doubt(doubt) if doubt.why.contains("job 1")),
+                "{status}"
+            );
+        }
     }
 }

@@ -283,7 +283,7 @@ impl Receipt {
         // Of the same destination and operation the last one counts.
         for entry in self.entries() {
             let label = format!("{}:{}", entry.destination, entry.operation);
-            if let Ok(target) = Target::parse(&label, false) {
+            if let Ok(target) = Target::parse(&label) {
                 add(variable(&target, OF_TARGET[0]), Some(entry.class.word()));
                 add(variable(&target, OF_TARGET[1]), entry.identifier.as_deref());
             }

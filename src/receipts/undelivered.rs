@@ -147,7 +147,7 @@ impl Undelivered {
             }
         }
         let form = Form::deserialize(json).map_err(|error| format!("is no undelivered event: {error}"))?;
-        let mut target = Target::parse(&format!("{}:{}", form.destination, form.operation), false)?;
+        let mut target = Target::parse(&format!("{}:{}", form.destination, form.operation))?;
         target.is_optional = form.optional;
         Ok(Self {
             target,

@@ -251,41 +251,35 @@ fn another_event_of_the_same_job_is_another_event() {
 /// attempts, and once more at the end.
 #[test]
 fn a_changed_truth_is_sent_and_an_unchanged_one_is_not() {
-    for keeps_receipts in [true, false] {
-        for fates in [
-            &["failed", "success"][..],
-            &["success", "failed"],
-            // The second failure is as much news as the first was.
-            &["failed", "failed"],
-            &["failed", "success", "failed"],
-            &["failed", "failed", "success"],
-        ] {
-            for watched in ["deploy", ""] {
-                let mut job = Notify::new(
-                    &format!("truth-{}-{keeps_receipts}-{watched}", fates.join("-")),
-                    &["cto"],
-                );
-                job.keeps_receipts = keeps_receipts;
-                job.set("NOTIFY_JOB", watched);
-                let mut expected = Vec::new();
-                for (attempt, fate) in fates.iter().enumerate() {
-                    // It runs after the notify job behind the attempt before, and before the one behind it: each of
-                    // those starts on a minute of 11:00 to 11:09.
-                    let minute = (2 * attempt)
-                        .checked_sub(1)
-                        .map_or("10:00".to_owned(), |m| format!("11:{m:02}"));
-                    let mut deploy = jobs(&format!("deploy {fate}")).remove(0);
-                    deploy["id"] = json!(attempt + 1);
-                    deploy["started_at"] = json!(format!("2025-03-01T{minute}:10.000Z"));
-                    deploy["finished_at"] = json!(format!("2025-03-01T{minute}:40.000Z"));
-                    job.others.push(deploy);
-                    expected.push(if *fate == "failed" { "failure" } else { "success" });
-                    let case = format!("{fates:?}, receipts {keeps_receipts}, NOTIFY_JOB={watched:?}, {attempt}");
-                    job.attempt().exits(0);
-                    assert_eq!(cto_actions(&job.sandbox), expected, "{case}");
-                    job.attempt().exits(0).says("an earlier attempt");
-                    assert_eq!(cto_actions(&job.sandbox), expected, "{case}, again");
-                }
+    for fates in [
+        &["failed", "success"][..],
+        &["success", "failed"],
+        // The second failure is as much news as the first was.
+        &["failed", "failed"],
+        &["failed", "success", "failed"],
+        &["failed", "failed", "success"],
+    ] {
+        for watched in ["deploy", ""] {
+            let mut job = Notify::new(&format!("truth-{}-{watched}", fates.join("-")), &["cto"]);
+            job.set("NOTIFY_JOB", watched);
+            let mut expected = Vec::new();
+            for (attempt, fate) in fates.iter().enumerate() {
+                // It runs after the notify job behind the attempt before, and before the one behind it: each of
+                // those starts on a minute of 11:00 to 11:09.
+                let minute = (2 * attempt)
+                    .checked_sub(1)
+                    .map_or("10:00".to_owned(), |m| format!("11:{m:02}"));
+                let mut deploy = jobs(&format!("deploy {fate}")).remove(0);
+                deploy["id"] = json!(attempt + 1);
+                deploy["started_at"] = json!(format!("2025-03-01T{minute}:10.000Z"));
+                deploy["finished_at"] = json!(format!("2025-03-01T{minute}:40.000Z"));
+                job.others.push(deploy);
+                expected.push(if *fate == "failed" { "failure" } else { "success" });
+                let case = format!("{fates:?}, NOTIFY_JOB={watched:?}, {attempt}");
+                job.attempt().exits(0);
+                assert_eq!(cto_actions(&job.sandbox), expected, "{case}");
+                job.attempt().exits(0).says("an earlier attempt");
+                assert_eq!(cto_actions(&job.sandbox), expected, "{case}, again");
             }
         }
     }
@@ -304,16 +298,24 @@ fn a_deploy_job_that_reports_from_its_after_script_reports_each_of_its_runs() {
     assert_eq!(cto_actions(&job.sandbox), ["failure", "failure", "success"]);
 }
 
+/// An attempt that ended well may have sent it, or may have been switched off, filtered, or told that nothing had happened.
 #[test]
-fn without_receipts_a_good_end_tells_that_it_was_sent() {
-    for operation in once_operations() {
-        let mut job = job_of(operation).without_receipts();
+fn without_receipts_a_good_end_tells_nothing() {
+    for (name, value) in [("", ""), ("NOTIFY_ENABLED", "false"), ("NOTIFY_ONLY", "failure")] {
+        let mut job = Notify::new(&format!("good-end-{name}"), &["cto"])
+            .without_receipts()
+            .var("EVENT_ACTION", "success");
+        if !name.is_empty() {
+            job.set(name, value);
+        }
         job.attempt().exits(0);
+        job.variables.retain(|(set, _)| *set != name);
         let sent = job.writes();
-        job.attempt()
-            .exits(0)
-            .says("job 991, an earlier attempt, ended well and so has sent it");
-        assert_eq!(job.writes(), sent, "{:?}", job.arguments);
+        job.attempt().exits(75).says("(job 991) left no receipt");
+        assert_eq!(job.writes(), sent, "{name}");
+        job.set("NOTIFY_ON_DOUBT", "send");
+        job.attempt().exits(0).says("1 sent");
+        assert_eq!(job.writes(), sent + 1, "{name}");
     }
 }
 
@@ -345,17 +347,6 @@ fn without_receipts_a_bad_end_tells_nothing_and_that_is_said() {
             .says_of("cto", "it is sent, as NOTIFY_ON_DOUBT=send says");
         assert_eq!(cto_actions(&job.sandbox).len(), 2, "{case}");
     }
-}
-
-#[test]
-fn without_receipts_something_that_has_no_end_yet_is_not_known_to_be_the_same() {
-    let mut job = Notify::new("no-end", &["cto"])
-        .without_receipts()
-        .var("NOTIFY_JOB", "deploy");
-    job.others = jobs("deploy running");
-    job.attempt().exits(0);
-    job.attempt().exits(75).says("left no receipt, so it can't be known");
-    assert_eq!(cto_actions(&job.sandbox).len(), 1);
 }
 
 #[test]
