@@ -20,7 +20,9 @@ const BEFORE: &[CommonJob] = &[CommonJob {
 const BEHIND: &[CommonJob] = &[
     CommonJob {
         name: "notify-replay",
-        runs: Some("notify-event replay \"${NOTIFY_OUTPUT_DIR:-.notify-event}/undelivered\""),
+        runs: Some(
+            "notify-event replay \"${NOTIFY_OUTPUT_DIR:-${NOTIFY_OUTPUT_DIR_DEFAULT:-.notify-event}}/undelivered\"",
+        ),
         description: "Delivers what an earlier job could not.",
     },
     CommonJob {

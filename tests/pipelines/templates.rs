@@ -382,7 +382,7 @@ fn the_base_job_is_as_gitlab_needs_it() {
     assert_eq!(base["artifacts"]["paths"], json!([".notify-event/"]));
     assert_eq!(
         base["before_script"],
-        json!(["export NOTIFY_OUTPUT_DIR=\"${NOTIFY_OUTPUT_DIR:-.notify-event}\""])
+        json!(["export NOTIFY_OUTPUT_DIR=\"${NOTIFY_OUTPUT_DIR:-${NOTIFY_OUTPUT_DIR_DEFAULT:-.notify-event}}\""])
     );
 }
 
