@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 pub mod action;
 pub mod auto;
-mod job;
+pub mod job;
 pub mod resolve;
 pub mod scope;
 pub mod variables;

@@ -48,7 +48,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     let Some(clients) = &runner.clients else {
         let unusable = Unusable {
             console: console.clone(),
-            on_error: setup.policy.on_error,
+            ending: setup.ending(),
             problems,
         };
         return Ok(runner::give_up(&unusable, NOT_READY));
@@ -105,7 +105,7 @@ async fn check_all(setup: &Setup<'_>, named: Vec<Target>) -> Result<u8> {
     };
     Ok(runner::conclude(
         console,
-        setup.policy.on_error,
+        setup.ending(),
         class::worst(classes),
         &format!("{what}, nothing was written"),
     ))

@@ -169,7 +169,7 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     let worst = class::worst(misconfigured.chain(runner::of_required(&delivered.ended)));
     let what = delivered.summary(&runner::tally(&delivered.ended));
     delivered.leave(class::exit_code(worst, setup.policy.on_error));
-    Ok(runner::conclude(console, setup.policy.on_error, worst, &what))
+    Ok(runner::conclude(console, setup.ending(), worst, &what))
 }
 
 fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Delivery<'e> {

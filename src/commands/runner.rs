@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     doubt::{self, Doubt},
-    setup::{Clients, Setup, Unusable, redactor},
+    setup::{Clients, Ending, Setup, Unusable, redactor},
     stop::Stop,
     unread,
 };
@@ -71,7 +71,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
 /// Ends a run that can't begin. `what` says what it means.
 pub fn give_up(unusable: &Unusable, what: &str) -> u8 {
     complain(&unusable.console, &unusable.problems);
-    conclude(&unusable.console, unusable.on_error, Class::Misconfigured, what)
+    conclude(&unusable.console, unusable.ending, Class::Misconfigured, what)
 }
 
 /// Prints what is wrong with variables that concern no single destination.
@@ -296,17 +296,26 @@ pub fn tally(ended: &[Ended]) -> String {
 }
 
 /// The last line: how the job ends, and why.
-pub fn conclude(console: &Console, on_error: OnError, worst: Class, what: &str) -> u8 {
-    let code = class::exit_code(worst, on_error);
+pub fn conclude(console: &Console, ending: Ending, worst: Class, what: &str) -> u8 {
+    let code = class::exit_code(worst, ending.on_error);
+    let meaning = |elsewhere: &'static str| {
+        if ending.is_after_script {
+            "GitLab ignores the exit code of an after_script, unless AFTER_SCRIPT_IGNORE_ERRORS is false"
+        } else {
+            elsewhere
+        }
+    };
     let end = if worst.is_failure() {
-        match on_error {
+        match ending.on_error {
             OnError::Warn => format!(
-                "exit {code} ({}): with the template's allow_failure a warning, and the pipeline goes on",
-                worst.word()
+                "exit {code} ({}): {}",
+                worst.word(),
+                meaning("with the template's allow_failure a warning, and the pipeline goes on")
             ),
             OnError::Fail => format!(
-                "exit {code} ({}), because of NOTIFY_ON_ERROR=fail: the pipeline fails where the job has allow_failure: false",
-                worst.word()
+                "exit {code} ({}), because of NOTIFY_ON_ERROR=fail: {}",
+                worst.word(),
+                meaning("the pipeline fails where the job has allow_failure: false")
             ),
             OnError::Ignore => format!(
                 "exit {code}, the failure ({}) ignored by NOTIFY_ON_ERROR=ignore",

@@ -116,7 +116,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
     let worst = class::worst(classes);
     let what = delivered.summary(&runner::tally(&delivered.ended));
     delivered.leave(class::exit_code(worst, setup.policy.on_error));
-    Ok(runner::conclude(console, setup.policy.on_error, worst, &what))
+    Ok(runner::conclude(console, setup.ending(), worst, &what))
 }
 
 /// The event, and what every target makes of it.
@@ -412,7 +412,7 @@ fn show(setup: &Setup, deliveries: Vec<Delivery>, mut classes: Vec<Class>) -> Re
     let worst = class::worst(classes);
     Ok(runner::conclude(
         console,
-        setup.policy.on_error,
+        setup.ending(),
         worst,
         "dry run, nothing was sent",
     ))

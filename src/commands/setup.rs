@@ -16,7 +16,7 @@ use crate::{
     },
     destinations::{self, Destination, Target},
     environment::Environment,
-    event::{Action, resolve::Resolver, variables::EventVariables},
+    event::{Action, job, resolve::Resolver, variables::EventVariables},
     facts,
     gitlab::{
         api::{self, GitLab},
@@ -53,12 +53,31 @@ pub struct Setup<'a> {
     official_names: bool,
 }
 
+/// What an exit code does here.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// What a failure does.
+    pub on_error: OnError,
+    /// Whether this is an `after_script`, whose exit code GitLab ignores (docs/gitlab.md 3.6).
+    pub is_after_script: bool,
+}
+
+impl Ending {
+    /// Of a run in `environment` that has this policy on errors.
+    pub fn new(environment: &Environment, on_error: OnError) -> Self {
+        Self {
+            on_error,
+            is_after_script: job::status(environment).is_some(),
+        }
+    }
+}
+
 /// What keeps a run from beginning: the variables that are wrong, and how to say so.
 pub struct Unusable {
     /// Prints as far as it is known how.
     pub console: Console,
-    /// What a failure does.
-    pub on_error: OnError,
+    /// What its exit code does.
+    pub ending: Ending,
     /// Every variable that can't be used.
     pub problems: Vec<Problem>,
 }
@@ -166,7 +185,7 @@ impl<'a> Setup<'a> {
                 let values = reader.values(Policy::VARIABLES);
                 Err(Unusable {
                     console: Console::new(redactor, Verbosity::Normal),
-                    on_error: values.one("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn),
+                    ending: Ending::new(environment, values.one("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn)),
                     problems: problems.into_iter().flatten().flatten().collect(),
                 })
             }
@@ -176,6 +195,11 @@ impl<'a> Setup<'a> {
     /// The same, where the names that other tools gave to a destination's variables are read too, if so.
     pub fn with_official_names(self, official_names: bool) -> Self {
         Self { official_names, ..self }
+    }
+
+    /// What the run's exit code does.
+    pub fn ending(&self) -> Ending {
+        Ending::new(self.environment, self.policy.on_error)
     }
 
     /// Limits of a run that begins now.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     runner,
-    setup::{Setup, switch, usable},
+    setup::{Ending, Setup, switch, usable},
 };
 use crate::{
     delivery::result::DeliveryResult,
@@ -39,7 +39,7 @@ pub fn end(environment: &Environment, named: &[Target], leaves: Leaves) -> Optio
     let (usable, _) = usable(environment);
     let setup = match Setup::read(&usable) {
         Ok(setup) => setup,
-        Err(unusable) => return Some(conclude(&unusable.console, &why)),
+        Err(unusable) => return Some(conclude(environment, &unusable.console, &why)),
     };
     let console = &setup.console;
     console.info(&format!("{PROGRAM}: switched off"));
@@ -84,10 +84,10 @@ pub fn end(environment: &Environment, named: &[Target], leaves: Leaves) -> Optio
         );
     }
     record.finish(&[], Class::Skipped.code());
-    Some(conclude(console, &why))
+    Some(conclude(environment, console, &why))
 }
 
-fn conclude(console: &Console, why: &str) -> u8 {
+fn conclude(environment: &Environment, console: &Console, why: &str) -> u8 {
     let what = format!("{}, because {why}: nothing was asked or sent", Class::Skipped.word());
-    runner::conclude(console, OnError::Warn, Class::Skipped, &what)
+    runner::conclude(console, Ending::new(environment, OnError::Warn), Class::Skipped, &what)
 }

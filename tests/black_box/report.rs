@@ -344,6 +344,24 @@ fn the_last_line_says_how_the_job_ends_and_why() {
              fails where the job has allow_failure: false",
         ),
         (
+            &["rely"],
+            Some(Fault::status(400)),
+            &[("CI_JOB_STATUS", "success")],
+            "notify-event: 1 rejected; exit 76 (rejected): GitLab ignores the exit code of an after_script, unless \
+             AFTER_SCRIPT_IGNORE_ERRORS is false",
+        ),
+        (
+            &["rely"],
+            None,
+            &[
+                ("CI_JOB_STATUS", "failed"),
+                ("NOTIFY_ON_ERROR", "fail"),
+                ("NOTIFY_TIMEOUT", "none"),
+            ],
+            "notify-event: nothing was sent; exit 1 (misconfigured), because of NOTIFY_ON_ERROR=fail: GitLab ignores the \
+             exit code of an after_script, unless AFTER_SCRIPT_IGNORE_ERRORS is false",
+        ),
+        (
             &["rely", "cto"],
             Some(Fault::status(400)),
             &[("NOTIFY_ON_ERROR", "ignore")],
