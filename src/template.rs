@@ -21,7 +21,7 @@ mod values;
 
 pub use filters::FILTERS;
 use literals::Literals;
-use source::{bracketed, calculates, check_size, inside, sliced};
+use source::{bracketed, calculates, check_size, expression_at, inside, sliced};
 
 /// The longest text that a template may yield, in bytes. What GitLab hands over in one variable is an eighth of it.
 const LIMIT: usize = 1024 * 1024;
@@ -344,17 +344,14 @@ fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missi
             let nearest = missing
                 .iter()
                 .max_by_key(|name| before.rfind(name.as_str()).map_or(0, |at| at + 1));
-            let name = missing
-                .iter()
-                .find(is_here)
-                .or(nearest)
-                .map(String::as_str)
-                .or(place.filter(|place| !place.is_empty()))
-                .or(inside(source).map(|(expression, _)| expression.trim()))
-                .filter(|name| name.len() <= LONGEST_SHOWN)
-                .unwrap_or("an expression");
-            undefined = Some(name.to_owned());
-            no_value(name)
+            let named = missing.iter().find(is_here).or(nearest);
+            // An item that a list does not have: the engine points to its index, to the filter behind it, or nowhere.
+            let name = named.map_or_else(|| expression_at(source, offset), String::as_str);
+            let name = if name.len() <= LONGEST_SHOWN { name } else { "an expression" };
+            let name = literals.restore(name);
+            let message = no_value(&name);
+            undefined = Some(name);
+            message
         }
         ErrorKind::UnknownFilter => {
             let names: Vec<&str> = FILTERS.iter().map(|(usage, _)| *usage).collect();

@@ -318,6 +318,10 @@ impl Names {
     }
 }
 
+/// What `job.matrix` is, for who asks for what it does not have.
+const OF_MATRIX: &str = "job.matrix is the list of values between the brackets of the deploy job's name, which \
+    `parallel: matrix` puts there; it is empty where there are none";
+
 impl Renderer for Names {
     fn render(&self, variable: &str, template: &Template) -> Result<Value, Unmade> {
         let tells_action = template.names().iter().any(|name| is_action(name) && name != "event");
@@ -333,6 +337,10 @@ impl Renderer for Names {
             let error = match &self.no_changes {
                 Some(why) if fact_of(undefined) == Some(Fact::Changes) => {
                     error.because(&format!("`{undefined}` can't be had: {why}"))
+                }
+                _ if undefined.contains("job.matrix") => {
+                    let message = format!("{}. {OF_MATRIX}", error.message);
+                    error.because(&message)
                 }
                 _ => error,
             };

@@ -27,6 +27,16 @@ pub fn calculates(source: &str) -> bool {
     tags(source).any(|(_, tag)| tag.contains(signs) || words.iter().any(|word| tag.contains(word)))
 }
 
+/// The expression in the braces around `offset`, else in the first ones, without its filters.
+pub fn expression_at(source: &str, offset: usize) -> &str {
+    let around = tags(source)
+        .filter(|(start, _)| *start <= offset)
+        .max_by_key(|(start, _)| *start);
+    let tag = around.or_else(|| tags(source).next()).map_or(source, |(_, tag)| tag);
+    let inner = tag.trim_matches('-').trim();
+    inner.split('|').next().unwrap_or(inner).trim()
+}
+
 /// What stands between braces, and where it starts: up to the closing ones that stand in no quotes, or to the end.
 fn tags(source: &str) -> impl Iterator<Item = (usize, &str)> {
     [("{{", "}}"), ("{%", "%}")].into_iter().flat_map(move |(open, close)| {

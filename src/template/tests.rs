@@ -262,6 +262,17 @@ fn what_is_wrong_is_said_with_its_place() {
     assert!(error("{{ event.version | upper }}").contains("`event.version` has no value"));
     assert!(error("{{ event.image[:7] }}").contains("`event.image` has no value"));
     assert!(error("{{ event.attempt }} {{ event.image ~ '!' }}").contains("`event.image` has no value"));
+    for item in [
+        "{{ event.properties.a[9] }}",
+        "{{- event.properties.a[9] | upper -}}",
+        "an {{ event.attempt }}, {{ event.properties.a[9] }}",
+        "an {{ event.attempt }}, {{ event.properties.a[9] | upper | trim }}.",
+    ] {
+        let said = error(item);
+        let wanted =
+            "`event.properties.a[9]` has no value here; give it one, or write {{ event.properties.a[9] | default(";
+        assert!(said.contains(wanted), "{item}: {said}");
+    }
     assert!(error("a\n  {{ event.version }}").starts_with("template at line 2, column 3: `event.version`"));
     assert!(error("{{ env.TOKEN | default('x') }}").contains("`env.TOKEN` is out of reach"));
     assert!(error("{% if env.TOKEN is defined %}x{% endif %}").contains("`env.TOKEN` is out of reach"));

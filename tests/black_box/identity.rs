@@ -46,6 +46,21 @@ fn after(arguments: &[&str], sandbox: &Sandbox, job: &str, status: &str) -> Run 
 }
 
 #[test]
+fn a_job_without_a_matrix_is_told_what_a_matrix_is() {
+    let of = |service: &str| {
+        after(&["--deploy-job", "rely"], &Sandbox::start(), "deploy", "success")
+            .var("EVENT_SERVICE", service)
+            .run()
+    };
+    of("{{ job.matrix[0] }}")
+        .exits(78)
+        .says("EVENT_SERVICE has a template at character 1: `job.matrix[0]` has no value here")
+        .says("{{ job.matrix[0] | default(\"…\") }}")
+        .says("job.matrix is the list of values between the brackets of the deploy job's name");
+    of("{{ job.matrix[0] | default('all') }}").exits(0);
+}
+
+#[test]
 fn three_services_of_one_pipeline_are_three_true_entities() {
     let sandbox = Sandbox::start();
     let report = |job: &str, status: &str| {
