@@ -28,8 +28,10 @@ pub enum Command {
         /// Whether `--official-names` was given.
         official_names: bool,
     },
-    /// Show every variable.
+    /// Show the variables that are set.
     Explain {
+        /// Whether `--all` was given: those that are not set, too.
+        all: bool,
         /// What was named; empty: what would be sent to, else everything.
         targets: Vec<Target>,
         /// Whether `--official-names` was given.
@@ -56,15 +58,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
     use lexopt::prelude::{Long, Short, Value};
 
     const COMMANDS: &[&str] = &["check", "explain", "replay", "catalog"];
-    const OPTIONS: &[&str] = &["dry-run", "deploy-job", "official-names", "help", "version"];
+    const OPTIONS: &[&str] = &["all", "dry-run", "deploy-job", "official-names", "help", "version"];
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut words = Vec::new();
     let (mut dry_run, mut deploy_job) = (false, false);
-    let mut official_names = false;
+    let (mut official_names, mut all) = (false, false);
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
             Short('V') | Long("version") => return Ok(Command::Version),
+            Long("all") => all = true,
             Long("dry-run") => dry_run = true,
             Long("official-names") => official_names = true,
             Long("deploy-job") => deploy_job = true,
@@ -80,6 +83,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             }
             Short(option) => return Err(format!("there is no option `-{option}`")),
         }
+    }
+    if words.first().is_some_and(|word| word == "help") {
+        return Ok(Command::Help);
+    }
+    if all && words.first().is_none_or(|word| word != "explain") {
+        return Err("--all belongs to `explain`".to_owned());
     }
     if words.first().is_some_and(|word| word == "catalog") {
         return match words.len() {
@@ -131,6 +140,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             official_names,
         }),
         Some(_) => Ok(Command::Explain {
+            all,
             targets,
             official_names,
         }),
@@ -152,7 +162,8 @@ Usage:
   notify-event --deploy-job ...                   report one job's deployment, under an id of its own: of the job in
                                                   NOTIFY_JOB, else, in an after_script, of the job itself
   notify-event check [DESTINATION ...]            see by harmless reads whether everything is ready; writes nothing
-  notify-event explain [DESTINATION ...]          every variable: its value (secrets hidden) and where it came from
+  notify-event explain [--all] [DESTINATION ...]  every variable that is set: its value (secrets hidden) and where it came
+                                                  from; with --all those that are not, too, with their defaults
   notify-event replay PATH ...                    deliver what an earlier run left in undelivered/
   notify-event catalog                            every component, hidden job, destination and variable, as YAML
   notify-event --help | --version
@@ -174,6 +185,6 @@ Destinations and operations, the default first:
     for (code, name, description) in exit_codes() {
         text += &format!("  {code:>2}  {name:<14} {description}\n");
     }
-    text += "\nEverything else is configured by variables: `notify-event explain` lists them with their values.";
+    text += "\nEverything else is configured by variables: `notify-event explain --all` lists them with their values.";
     text
 }

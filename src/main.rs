@@ -49,9 +49,10 @@ fn main() -> ExitCode {
         Ok(Command::Version) => runner::print(report::PROGRAM),
         Ok(Command::Catalog) => runner::print(catalog::yaml().trim_end()),
         Ok(Command::Explain {
+            all,
             targets,
             official_names,
-        }) => explain::explain(&environment, targets, official_names),
+        }) => explain::explain(&environment, targets, official_names, all),
         Ok(Command::Check {
             targets,
             official_names,

@@ -1,4 +1,5 @@
-//! `explain`: every variable that a run reads, its value, and where that came from.
+//! `explain`: the variables that a run reads and that are set, their values, and where those came from; on request those that
+//! are not set, too, with their defaults.
 
 use anyhow::{Context as _, Result};
 
@@ -18,12 +19,12 @@ use crate::{
 /// Longer values are cut, in characters.
 const SHOWN: usize = 100;
 
-/// Prints every variable that the named destinations read; with none named, those that a run would send to; if there
-/// are none, all.
+/// Prints the variables that the named destinations read; with none named, those that a run would send to; if there
+/// are none, all. `all`: those too that are not set.
 ///
 /// # Errors
 /// Standard output is closed.
-pub fn explain(environment: &Environment, named: Vec<Target>, official_names: bool) -> Result<u8> {
+pub fn explain(environment: &Environment, named: Vec<Target>, official_names: bool, all: bool) -> Result<u8> {
     // Everything else can be shown all the same, and what is wrong is marked in its place.
     let (usable, mut problems) = usable(environment);
     let Ok(setup) = Setup::read(&usable) else {
@@ -48,6 +49,7 @@ pub fn explain(environment: &Environment, named: Vec<Target>, official_names: bo
     let reader = reader(environment);
     let mut page = Page {
         lines: Vec::new(),
+        all,
         console,
         default_of: &default_of,
     };
@@ -82,6 +84,9 @@ pub fn explain(environment: &Environment, named: Vec<Target>, official_names: bo
     console
         .listing(&page.lines)
         .context("standard output can't be written to")?;
+    if !all {
+        console.info("what is not set, and its default: notify-event explain --all");
+    }
     Ok(0)
 }
 
@@ -111,6 +116,8 @@ fn is_shown(destination: &Destination, targets: &[Target]) -> bool {
 /// What is printed, in the making.
 struct Page<'a> {
     lines: Vec<String>,
+    /// Whether it has the variables that are not set, too.
+    all: bool,
     console: &'a Console,
     /// Tells what stands in for a variable that is not set.
     default_of: &'a dyn Fn(&Variable) -> Option<String>,
@@ -124,11 +131,20 @@ impl Page<'_> {
         found: &Unrendered,
         values: &Values,
     ) {
-        self.lines.push(title.to_owned());
-        for variable in variables {
-            let (value, origin) = self.row(variable, found, values);
-            self.lines.push(format!("  {:<38} {value}  ({origin})", variable.name));
+        let shown = variables
+            .into_iter()
+            .filter(|variable| self.all || found.is_given(variable.name));
+        let rows: Vec<String> = shown
+            .map(|variable| {
+                let (value, origin) = self.row(variable, found, values);
+                format!("  {:<38} {value}  ({origin})", variable.name)
+            })
+            .collect();
+        if rows.is_empty() {
+            return;
         }
+        self.lines.push(title.to_owned());
+        self.lines.extend(rows);
         self.lines.push(String::new());
     }
 

@@ -405,6 +405,8 @@ fn a_word_that_is_not_understood_is_answered_with_the_nearest_and_nothing_is_sen
         (&["cto", "--official-name"], "did you mean `--official-names`?"),
         (&["catalog", "--official-names"], "catalog"),
         (&["replay", "--official-names", "."], "no option"),
+        (&["--all", "rely"], "`explain`"),
+        (&["check", "--all"], "`explain`"),
         (&["explain", "rley"], "did you mean `rely`?"),
     ] {
         for policy in ["warn", "ignore", "fail"] {

@@ -461,8 +461,8 @@ fn a_long_message_is_cut() {
 
 #[test]
 fn help_lists_every_destination_operation_and_exit_code() {
-    for option in ["--help", "-h"] {
-        let ran = notify(&["rely", option]).run().exits(0);
+    for arguments in [&["rely", "--help"][..], &["rely", "-h"], &["help"]] {
+        let ran = notify(arguments).run().exits(0);
         assert_eq!(ran.stderr, "");
         for (operation, service) in OPERATIONS.iter() {
             let line = ran
@@ -536,12 +536,12 @@ fn explained<'a>(stdout: &'a str, name: &str) -> &'a str {
 }
 
 #[test]
-fn explain_tells_every_variable_its_value_and_its_origin() {
+fn explain_all_tells_every_variable_its_value_and_its_origin() {
     let folder = folder("explain");
     let sandbox = ready();
     let file = gitlab_file(&folder, "RELY_RELATIONS", "{\"service\": \"shop\"}\n");
     let named = gitlab_file(&folder, "description", "from a file\n");
-    let ran = prepared(&sandbox, &["explain", "rely", "cto", "--official-names"])
+    let ran = prepared(&sandbox, &["explain", "--all", "rely", "cto", "--official-names"])
         .without("CTOAI_EVENTS_API_TOKEN")
         .vars([
             ("RELY_RELATIONS", file.as_str()),
@@ -592,13 +592,45 @@ fn explain_tells_every_variable_its_value_and_its_origin() {
 }
 
 #[test]
+fn explain_tells_of_what_is_set_alone() {
+    let ran = notify(&["explain"])
+        .var("RELY_API_TOKEN", "some-token")
+        .var("RELY_BLUEPRINT_DEFAULT", "release")
+        .var("EVENT_ACTION", "success")
+        .var("RELY_PROPERTIES", "{")
+        .var("NOTIFY_DESTINATIONS", "")
+        .run()
+        .exits(0)
+        .says("notify-event explain --all");
+    for (name, origin) in [
+        ("RELY_API_TOKEN", "hidden, 10 characters"),
+        ("RELY_BLUEPRINT", "variable RELY_BLUEPRINT_DEFAULT"),
+        ("EVENT_ACTION", "variable EVENT_ACTION"),
+        ("RELY_PROPERTIES", "misconfigured"),
+    ] {
+        assert!(explained(&ran.stdout, name).contains(origin), "{}", ran.stdout);
+    }
+    for name in ["RELY_API_URL", "NOTIFY_LOG", "NOTIFY_DESTINATIONS", "EVENT_ID", "CTOAI"] {
+        assert!(!ran.stdout.contains(name), "{name}: {}", ran.stdout);
+    }
+    let bare = notify(&["explain"])
+        .without("EVENT_ACTION")
+        .without("NOTIFY_TIMEOUT")
+        .without("NOTIFY_ATTEMPT_TIMEOUT");
+    assert_eq!(bare.run().exits(0).stdout.trim(), "", "nothing is set");
+}
+
+#[test]
 fn explain_knows_every_variable_of_the_catalog() {
-    let ran = notify(&["explain"]).run();
+    let ran = notify(&["explain", "--all"]).run();
     for variable in catalog::variables() {
         explained(&ran.stdout, &variable.name);
     }
     // What a run would send to, where something is configured.
-    let ran = notify(&["explain"]).var("RELY_API_TOKEN", "some-token").run().exits(0);
+    let ran = notify(&["explain", "--all"])
+        .var("RELY_API_TOKEN", "some-token")
+        .run()
+        .exits(0);
     explained(&ran.stdout, "RELY_API_URL");
     assert!(!ran.stdout.contains("PORT_CLIENT_ID"), "{}", ran.stdout);
 }
