@@ -1,6 +1,7 @@
 //! What could not be delivered, in the form in which it is kept: the event with its original times, the destination, and
 //! the settings as they were read. Credentials are never kept, and neither are addresses, which may have been what was
-//! wrong: a replay reads both anew, and with them what could not be read then.
+//! wrong: a replay reads both anew, and with them what could not be read then. Of what is hidden the names are kept: a replay
+//! that lacks one would send something else than was meant.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -28,6 +29,8 @@ pub struct Undelivered {
     pub settings: Map<String, Value>,
     /// The variables that could not be read, or that were wrong.
     pub unreadable: Vec<String>,
+    /// The variables that were set and whose values are hidden: without them it would be another request.
+    pub hidden: Vec<String>,
     /// Why it was not delivered.
     pub why: String,
     /// Whether it may have been processed all the same, and would then be done twice.
@@ -57,6 +60,8 @@ struct Form {
     settings: Map<String, Value>,
     #[serde(default)]
     unreadable: Vec<String>,
+    #[serde(default)]
+    hidden: Vec<String>,
     event: Value,
 }
 
@@ -78,9 +83,17 @@ impl Undelivered {
             settings.insert((*name).to_owned(), value.as_str().into());
         }
         let mut unreadable: Vec<String> = values.unreadable().map(str::to_owned).collect();
+        let is_hidden = |variable: &&Variable| {
+            variable.is_secret()
+                && (values.is_given(variable.name) || unreadable.iter().any(|name| name == variable.name))
+        };
+        let hidden = target.destination.variables().filter(is_hidden);
+        let mut hidden: Vec<String> = hidden.map(|variable| variable.name.to_owned()).collect();
         for name in unmade.into_iter().flat_map(Unmade::variables) {
             if target.destination.variables().any(|variable| variable.name == name) {
                 settings.remove(name);
+                // What could be read and does not go with the rest may be mended by leaving it out.
+                hidden.retain(|hidden| hidden != name || unreadable.contains(hidden));
                 unreadable.push(name.to_owned());
             }
         }
@@ -91,6 +104,7 @@ impl Undelivered {
             event,
             settings,
             unreadable,
+            hidden,
             is_in_doubt: result.is_ambiguous && target.counts(values),
             receiver: target.receiver(values),
             origin,
@@ -124,6 +138,7 @@ impl Undelivered {
             origin: self.origin.clone(),
             settings: self.settings.clone(),
             unreadable: self.unreadable.clone(),
+            hidden: self.hidden.clone(),
             event: self.event.to_json(),
         };
         // Nothing in it can't be written as JSON.
@@ -154,6 +169,7 @@ impl Undelivered {
             event: Event::from_json(&form.event)?,
             settings: form.settings,
             unreadable: form.unreadable,
+            hidden: form.hidden,
             why: form.why,
             is_in_doubt: form.in_doubt,
             receiver: form.receiver,
@@ -171,10 +187,18 @@ impl Undelivered {
             }
             let is_unreadable = self.unreadable.iter().any(|name| name == variable.name);
             if variable.is_read_anew() || is_unreadable {
-                return (
-                    variable,
-                    now.get(variable.name).map(Option::<&_>::cloned).map_err(Clone::clone),
-                );
+                let found = now.get(variable.name).map(Option::<&_>::cloned).map_err(Clone::clone);
+                let was_set = self.hidden.iter().any(|name| name == variable.name);
+                if was_set
+                    && found
+                        .as_ref()
+                        .is_ok_and(|found| found.as_ref().is_none_or(|found| !found.is_given))
+                {
+                    let why = "is not set: it was when this was kept, and its value never is. Set it as it was; if it is to be \
+                               left out, take its name out of `hidden` in the file";
+                    return (variable, Err(Problem::new(variable.name, why).into()));
+                }
+                return (variable, found);
             }
             let kept = self.settings.get(variable.name).and_then(Value::as_str);
             match kept {
@@ -250,6 +274,51 @@ mod tests {
             Err(Unmade::Wrong(problems)) => assert_eq!(problems[0].variable, "CTOAI_TEAM_ID"),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_is_hidden_and_was_set_has_to_be_set_again() {
+        let hidden =
+            |names: Value| undelivered(&json!({"destination": "webhook", "operation": "event", "hidden": names}));
+        let kept = hidden(json!(["WEBHOOK_BODY", "WEBHOOK_SECRET"])).unwrap();
+        let set = |names: &[&str]| {
+            let variables = crate::destinations::variables().filter(|variable| names.contains(&variable.name));
+            Values::new(
+                variables
+                    .map(|variable| (variable, Ok(Some(Resolved::kept(variable.name, "{}".to_owned())))))
+                    .collect(),
+            )
+        };
+        let wrong = |values: &Values| values.unreadable().collect::<Vec<_>>();
+        let values = kept.values(&set(&["WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_HEADERS"]));
+        assert_eq!(wrong(&values), ["WEBHOOK_BODY"]);
+        // A replay that lacks it keeps that it has to be there.
+        let result = DeliveryResult::unsent(crate::report::class::Class::Misconfigured, "wrong", None);
+        let unmade = Unmade::from(Problem::new("WEBHOOK_BODY", "is not set"));
+        let again = Undelivered::new(
+            kept.target,
+            kept.event.clone(),
+            &values,
+            Some(&unmade),
+            &result,
+            Origin::default(),
+        );
+        assert_eq!(
+            again.hidden,
+            ["WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_BODY", "WEBHOOK_HEADERS"]
+        );
+        assert_eq!(
+            wrong(&again.values(&set(&["WEBHOOK_URL", "WEBHOOK_SECRET", "WEBHOOK_HEADERS"]))),
+            ["WEBHOOK_BODY"]
+        );
+        assert_eq!(
+            wrong(&kept.values(&set(&["WEBHOOK_BODY", "WEBHOOK_SECRET"]))),
+            Vec::<&str>::new()
+        );
+        assert_eq!(
+            wrong(&hidden(json!([])).unwrap().values(&set(&["WEBHOOK_URL"]))),
+            Vec::<&str>::new()
+        );
     }
 
     #[test]
