@@ -347,7 +347,11 @@ fn failure(source: &str, literals: &Literals, start: usize, error: &Error, missi
             let named = missing.iter().find(is_here).or(nearest);
             // An item that a list does not have: the engine points to its index, to the filter behind it, or nowhere.
             let name = named.map_or_else(|| expression_at(source, offset), String::as_str);
-            let name = if name.len() <= LONGEST_SHOWN { name } else { "an expression" };
+            let name = if name.len() <= LONGEST_SHOWN {
+                name
+            } else {
+                "an expression"
+            };
             let name = literals.restore(name);
             let message = no_value(&name);
             undefined = Some(name);
