@@ -44,6 +44,11 @@ use environment::Environment;
 
 fn main() -> ExitCode {
     let environment = unread::examined(Environment::of_process());
+    // Somebody who looks what this is gets a hint, and no word of variables that nobody has set.
+    if std::env::args_os().len() == 1 && unread::is_bare(&environment) {
+        runner::usage_error(&environment, "this is no GitLab job, and none of its variables is set");
+        return ExitCode::from(report::class::USAGE);
+    }
     let result = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => runner::print(&cli::help()),
         Ok(Command::Version) => runner::print(report::PROGRAM),

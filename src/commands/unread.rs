@@ -69,6 +69,19 @@ pub fn tell(setup: &Setup, told: &[&str]) {
     }
 }
 
+/// Whether this is no job of GitLab's, and nothing is set that is the program's, or looks like it.
+pub fn is_bare(environment: &Environment) -> bool {
+    let is_gitlabs = |name: &str| matches!(name, "GITLAB_CI" | "CI_JOB_ID");
+    let is_ours = looks_ours();
+    !environment.names().any(|name| is_gitlabs(name) || is_ours(name))
+}
+
+/// Whether a name begins as the program's do.
+fn looks_ours() -> impl Fn(&str) -> bool {
+    let prefixes: BTreeSet<&str> = own_names().filter_map(prefix).collect();
+    move |name| prefix(name).is_some_and(|prefix| prefixes.contains(prefix))
+}
+
 /// The variables that are ours by name.
 fn own_names() -> impl Iterator<Item = &'static str> {
     let own = declared().into_iter().filter(|variable| variable.is_own());
@@ -86,13 +99,10 @@ fn prefix(name: &str) -> Option<&str> {
 }
 
 fn names<'a>(environment: &'a Environment, ignored: &[String]) -> Vec<&'a str> {
-    let prefixes: BTreeSet<&str> = own_names().filter_map(prefix).collect();
+    let is_ours = looks_ours();
     let known: BTreeSet<String> = own_names().flat_map(forms).chain(receipt::names()).collect();
-    let is_unread = |name: &&str| {
-        prefix(name).is_some_and(|prefix| prefixes.contains(prefix))
-            && !known.contains(*name)
-            && !ignored.iter().any(|pattern| matches(pattern, name))
-    };
+    let is_unread =
+        |name: &&str| is_ours(name) && !known.contains(*name) && !ignored.iter().any(|pattern| matches(pattern, name));
     environment.names().filter(is_unread).collect()
 }
 

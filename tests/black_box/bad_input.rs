@@ -694,6 +694,27 @@ fn an_optional_destination_never_changes_the_exit_code_whatever_is_wrong() {
 }
 
 #[test]
+fn outside_gitlab_a_call_with_nothing_at_all_gets_a_hint() {
+    let set = [
+        "GITLAB_CI",
+        "CI_JOB_ID",
+        "EVENT_ACTION",
+        "NOTIFY_TIMEOUT",
+        "NOTIFY_ATTEMPT_TIMEOUT",
+    ];
+    let bare = || set.iter().fold(notify(&[]), |run, name| run.without(name));
+    let ran = bare().run().exits(2).says("this is no GitLab job").says("--help");
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    for (name, value) in [("CI_JOB_ID", "9"), ("EVENT_NAME", "x"), ("RELY_TOKEN", "x")] {
+        bare()
+            .var(name, value)
+            .run()
+            .exits(78)
+            .says("NOTIFY_DESTINATIONS is not set");
+    }
+}
+
+#[test]
 fn a_word_is_a_typo_or_one_of_the_users_own_that_few_destinations_tell() {
     let sandbox = Sandbox::start();
     let rejects = |word: &str, meant: &str| {
