@@ -742,6 +742,13 @@ mod tests {
     }
 
     #[test]
+    fn a_report_on_no_job_has_an_empty_matrix() {
+        let environment = environment(&[("EVENT_TITLE", "{{ job.matrix | length }}{{ job.matrix | join('-') }}")]);
+        let event = Resolver::new(&environment, None, &[], &[], SystemTime::UNIX_EPOCH).finish();
+        assert_eq!(event.0.unwrap().title.as_deref(), Some("0"));
+    }
+
+    #[test]
     fn after_script_knows_the_outcome_and_the_times() {
         let event = event(&[
             ("CI_JOB_STATUS", "failed"),

@@ -259,7 +259,8 @@ impl Names {
         roots.insert("event".to_owned(), json!({}));
         roots.insert("pipeline".to_owned(), Value::Object(pipeline::pipeline(environment)));
         roots.insert("changes".to_owned(), json!({}));
-        roots.insert("job".to_owned(), json!({}));
+        // Where no job is reported on, no name has brackets either.
+        roots.insert("job".to_owned(), json!({ "matrix": [] }));
         roots.insert("env".to_owned(), Value::Object(reach.values.clone()));
         Self {
             scope: Scope::new(roots, Box::new(move |path| reach.refusal(path))),
