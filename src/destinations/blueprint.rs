@@ -9,7 +9,7 @@ use crate::{
     event::{Action, Event},
     problem::{Problem, Unmade},
     time,
-    variables::type_of,
+    variables::{Object, type_of},
 };
 
 /// A portal's own names.
@@ -78,6 +78,20 @@ pub enum About {
 }
 
 impl Sent {
+    /// What the JSON of an entity sends, where `given` are the portal's own properties, if they are set.
+    pub fn new(portal: &'static Portal, blueprint: &str, body: &Value, given: Option<&Object>, event: &Event) -> Self {
+        let members = |name: &str| body[name].as_object().cloned().unwrap_or_default();
+        let is_of_event = |name: &&String| given.is_none_or(|Object(given)| !given.contains_key(*name));
+        Self {
+            portal,
+            blueprint: blueprint.to_owned(),
+            properties: members("properties"),
+            relations: members("relations"),
+            is_given: given.is_some(),
+            of_event: event.properties.keys().filter(is_of_event).cloned().collect(),
+        }
+    }
+
     /// What is sent of an event, whatever will have happened: where that is open, what start and end have together.
     ///
     /// # Errors

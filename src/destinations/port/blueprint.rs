@@ -6,10 +6,7 @@ use super::{
     super::blueprint::{About, Portal, Relation, Schema, Sent},
     Job, error,
 };
-use crate::{
-    delivery::{plan::Verdict, reply::Reply},
-    variables::Object,
-};
+use crate::delivery::{plan::Verdict, reply::Reply};
 
 /// The blueprint of `examples/port/deployment-blueprint.json`.
 pub(super) const DEPLOYMENT: &str = "deployment";
@@ -26,20 +23,8 @@ static PORTAL: Portal = Portal {
 /// What the body of a write sends.
 pub(super) fn sent(job: &Job, body: &Value) -> Sent {
     let settings = &job.settings;
-    let members = |name: &str| body[name].as_object().cloned().unwrap_or_default();
-    let given = settings.properties.as_ref().map(|Object(given)| given);
-    let of_event = job.context.event.properties.keys();
-    Sent {
-        portal: &PORTAL,
-        blueprint: settings.blueprint.clone(),
-        properties: members("properties"),
-        relations: members("relations"),
-        is_given: given.is_some(),
-        of_event: of_event
-            .filter(|name| given.is_none_or(|given| !given.contains_key(*name)))
-            .cloned()
-            .collect(),
-    }
+    let given = settings.properties.as_ref();
+    Sent::new(&PORTAL, &settings.blueprint, body, given, job.context.event)
 }
 
 /// The verdict on a refusal of an entity, with the variable that it is about.

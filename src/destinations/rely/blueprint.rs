@@ -14,7 +14,6 @@ use crate::{
     },
     event::Event,
     problem::Problem,
-    variables::Object,
 };
 
 static PORTAL: Portal = Portal {
@@ -27,20 +26,8 @@ static PORTAL: Portal = Portal {
 
 /// What an entity's JSON sends.
 pub(super) fn sent(settings: &Settings, entity: &Value, event: &Event) -> Sent {
-    let members = |name: &str| entity[name].as_object().cloned().unwrap_or_default();
-    let given = settings.properties.as_ref().map(|Object(given)| given);
-    let of_event = event.properties.keys();
-    Sent {
-        portal: &PORTAL,
-        blueprint: settings.blueprint.clone(),
-        properties: members("properties"),
-        relations: members("relations"),
-        is_given: given.is_some(),
-        of_event: of_event
-            .filter(|name| given.is_none_or(|given| !given.contains_key(*name)))
-            .cloned()
-            .collect(),
-    }
+    let given = settings.properties.as_ref();
+    Sent::new(&PORTAL, &settings.blueprint, entity, given, event)
 }
 
 /// The verdict on a refusal of an entity, with the variable that it is about, if Rely's words tell: there are no codes.
