@@ -28,7 +28,7 @@ mod rely;
 mod testing;
 mod webhook;
 
-pub use operation::{ActionUse, Operation, Repetition, Room, Words};
+pub use operation::{Operation, Repetition, Room, Words};
 
 /// Every destination, in the order of the documentation.
 pub const ALL: &[&Destination] = &[
@@ -283,7 +283,7 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{operation::ActionUse, *};
 
     /// From the section of each page in docs/vendors about what may be repeated.
     #[test]

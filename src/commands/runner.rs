@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     delivery::{client, limits::Limits, plan::Plan, result::DeliveryResult},
-    destinations::{ActionUse, Context, Target, no_word_for},
+    destinations::{Context, Target, no_word_for},
     entities::Entities,
     environment::Environment,
     event::{Action, ActionSource, Event},
@@ -184,8 +184,7 @@ pub fn plan(
     }
     // What a job's own end says counts for everything that would tell of it, in whatever words.
     if let (Err(why @ Unmade::Nothing(_)), ActionSource::JobStatus) = (&event.action, &event.action_source)
-        && target.operation.action != ActionUse::None
-        && target.operation.is_of_event(|name| values.is_given(name))
+        && target.operation.tells(|name| values.is_given(name))
     {
         return Err(why.clone());
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     delivery::{curl, plan::Plan},
-    destinations::{ActionUse, Room, Target},
+    destinations::{Room, Target},
     environment::Environment,
     event::{
         Event,
@@ -152,7 +152,7 @@ impl Ready {
             .entity
             .is_some_and(|variable| is_of_event && (!found.is_given(variable) || is_made_of(variable, "id")));
         let leaves_out = match operation.properties {
-            _ if !is_of_event || operation.action == ActionUse::None => None,
+            _ if !operation.tells(|name| found.is_given(name)) => None,
             Room::Always => None,
             Room::None => Some(format!("{} has no room for them", target.destination.title)),
             Room::UnlessSet(variable) => {

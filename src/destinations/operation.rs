@@ -170,6 +170,11 @@ impl Operation {
         self
     }
 
+    /// Whether it would tell what happened, in whatever words, where `is_given` says which variables are set.
+    pub fn tells(&self, is_given: impl Fn(&str) -> bool) -> bool {
+        self.action != ActionUse::None && !self.sends_entities(is_given)
+    }
+
     /// Whether the event makes a difference to it, where `is_given` says which variables are set: it tells what happened,
     /// or is about the event's entity.
     pub fn is_of_event(&self, is_given: impl Fn(&str) -> bool) -> bool {
