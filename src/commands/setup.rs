@@ -27,7 +27,7 @@ use crate::{
     redaction::Redactor,
     report::{class::Class, console::Console},
     settings::{Network, OnError, Policy, Verbosity},
-    variables::{Flag, Group as _, List, Reader, Seconds, Unrendered, Variable},
+    variables::{Flag, Group as _, List, Reader, Seconds, Unrendered, Values, Variable},
 };
 
 /// The time for a whole run where `NOTIFY_TIMEOUT` is not set.
@@ -116,10 +116,16 @@ pub fn redactor(environment: &Environment) -> Redactor {
 
 /// The variable that switches every run off, if one does, whatever else is wrong.
 pub fn switch(environment: &Environment) -> Option<String> {
-    let values = reader(environment).values(Policy::VARIABLES);
+    let values = of_policy(environment, "NOTIFY_ENABLED");
     let is_off = values.one("NOTIFY_ENABLED") == Some(Flag(false));
     let found = values.get("NOTIFY_ENABLED").ok()?.filter(|_| is_off)?;
     Some(found.name.clone())
+}
+
+/// One variable of the policy alone, whatever is wrong with the others: none of them is read for it.
+pub fn of_policy(environment: &Environment, name: &str) -> Values {
+    let named = Policy::VARIABLES.iter().filter(|variable| variable.name == name);
+    reader(environment).values(named)
 }
 
 /// The environment without the variables that keep a run from beginning, and what is wrong with those.
@@ -182,10 +188,10 @@ impl<'a> Setup<'a> {
             (policy, network, gitlab) => {
                 let problems = [policy.err(), network.err(), gitlab.err()];
                 // The policy on errors applies to this error too, if that variable is not the one at fault.
-                let values = reader.values(Policy::VARIABLES);
+                let on_error = of_policy(environment, "NOTIFY_ON_ERROR").one("NOTIFY_ON_ERROR");
                 Err(Unusable {
                     console: Console::new(redactor, Verbosity::Normal),
-                    ending: Ending::new(environment, values.one("NOTIFY_ON_ERROR").unwrap_or(OnError::Warn)),
+                    ending: Ending::new(environment, on_error.unwrap_or(OnError::Warn)),
                     problems: problems.into_iter().flatten().flatten().collect(),
                 })
             }

@@ -6,17 +6,18 @@ use std::{
     fmt,
 };
 
-use super::setup::{Setup, declared, reader};
+use super::setup::{Setup, declared, of_policy};
 use crate::{
     environment::{DEFAULT_SUFFIX, Environment, FILE_SUFFIX},
     receipts::receipt,
-    settings::Policy,
     text::{is_typo, matches},
-    variables::{Group as _, List},
+    variables::List,
 };
 
 /// So many are told of, a line each.
 const TOLD: usize = 10;
+/// What a variable's name may have behind it: each is a form in which it may be given.
+const SUFFIXES: [&str; 3] = ["", FILE_SUFFIX, DEFAULT_SUFFIX];
 /// How much of two names has to be alike for one to be offered in place of the other.
 const ALIKE: f64 = 0.6;
 
@@ -38,7 +39,10 @@ impl fmt::Display for Unread<'_> {
 
 /// The environment, in which a name that is one typo away from a variable that is looked for and not set is an error.
 pub fn examined(environment: Environment) -> Environment {
-    let ignored = reader(&environment).values(Policy::VARIABLES).one("NOTIFY_IGNORE");
+    if names(&environment, &[]).is_empty() {
+        return environment;
+    }
+    let ignored = of_policy(&environment, "NOTIFY_IGNORE").one("NOTIFY_IGNORE");
     let List(ignored) = ignored.unwrap_or(List(Vec::new()));
     let unread = names(&environment, &ignored);
     let mut mistaken = BTreeMap::new();
@@ -90,7 +94,7 @@ fn own_names() -> impl Iterator<Item = &'static str> {
 
 /// The names under which a variable may be given.
 fn forms(name: &str) -> [String; 3] {
-    ["", FILE_SUFFIX, DEFAULT_SUFFIX].map(|suffix| format!("{name}{suffix}"))
+    SUFFIXES.map(|suffix| format!("{name}{suffix}"))
 }
 
 /// The part of a name that says whose it is, `RELY_`.
@@ -100,9 +104,14 @@ fn prefix(name: &str) -> Option<&str> {
 
 fn names<'a>(environment: &'a Environment, ignored: &[String]) -> Vec<&'a str> {
     let is_ours = looks_ours();
-    let known: BTreeSet<String> = own_names().flat_map(forms).chain(receipt::names()).collect();
-    let is_unread =
-        |name: &&str| is_ours(name) && !known.contains(*name) && !ignored.iter().any(|pattern| matches(pattern, name));
+    let own: Vec<&str> = own_names().collect();
+    let is_form_of = |own: &str, name: &str| name.strip_prefix(own).is_some_and(|suffix| SUFFIXES.contains(&suffix));
+    let is_unread = |name: &&str| {
+        is_ours(name)
+            && !own.iter().any(|own| is_form_of(own, name))
+            && !receipt::names().any(|handed| handed == *name)
+            && !ignored.iter().any(|pattern| matches(pattern, name))
+    };
     environment.names().filter(is_unread).collect()
 }
 
