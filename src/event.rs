@@ -209,6 +209,13 @@ impl Event {
         }
     }
 
+    /// When the run ended that an event of `action` tells the end of: the deploy job's own end where it is known.
+    pub fn ended_at(&self, action: &Action) -> Option<&String> {
+        action
+            .ends_run()
+            .then(|| self.job.finished_at.as_ref().unwrap_or(&self.time))
+    }
+
     /// What tells two events of the same id and action apart that are about two runs of the deploy job: a second
     /// failure is as much news as the first was.
     pub fn deploy_run(&self) -> DeployRun {

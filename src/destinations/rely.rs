@@ -381,8 +381,9 @@ fn entity(settings: &Settings, id: &str, event: &Event) -> Result<Value, Unmade>
 }
 
 /// The fields of Rely's stock `deployment` blueprint (docs/vendors/rely.md 4), each only when this event knows it: the
-/// start sends `createdAt`, the end `closedAt` and, where the deploy job's own start is known, that as `createdAt`: nobody may
-/// have reported the start. What becomes of a deployment after its run changes its status alone. The blueprint has no field for a service or an environment: the title names them.
+/// start sends `createdAt`, the end `closedAt` and, where the deploy job's own start is known, that as `createdAt`: nobody
+/// may have reported the start. What becomes of a deployment after its run changes its status alone. The blueprint has no
+/// field for a service or an environment: the title names them.
 fn stock_properties(event: &Event) -> Result<Value, Unmade> {
     let action = event.action()?;
     let status = match action {
@@ -402,7 +403,7 @@ fn stock_properties(event: &Event) -> Result<Value, Unmade> {
         "sourceCommit": event.commit,
         "triggeredBy": event.user.as_ref().filter(|_| !action.is_aftermath()),
         "createdAt": event.created_at(action),
-        "closedAt": action.ends_run().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
+        "closedAt": event.ended_at(action),
         "duration": event.job.duration.filter(|_| action.ends_run()),
         "successful": action.ends_run().then_some(action == &Action::Success),
     });

@@ -33,7 +33,7 @@ pub fn properties(event: &Event) -> Result<Map<String, Value>, Unmade> {
         "action": action.word(),
         "createdAt": event.created_at(action),
         "startedAt": event.job.started_at.as_ref().filter(|_| is_of_run),
-        "finishedAt": action.ends_run().then(|| event.job.finished_at.as_ref().unwrap_or(&event.time)),
+        "finishedAt": event.ended_at(action),
         "duration": event.job.duration.filter(|_| action.ends_run()),
         "service": event.service,
         "repository": event.repo,
