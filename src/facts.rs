@@ -235,8 +235,7 @@ impl Asker<'_> {
         let gitlab = self.gitlab()?;
         let environment = environment.ok_or("the event has no environment; set EVENT_ENVIRONMENT")?;
         let deployments = self.ask(gitlab.deployments(environment)).await?;
-        let deployments = deployments.as_array().map(Vec::as_slice).unwrap_or_default();
-        let (ours, before) = changes::ours_and_before(deployments, gitlab.pipeline_id());
+        let (ours, before) = changes::ours_and_before(items(&deployments), gitlab.pipeline_id());
         let merge_requests = match ours.and_then(|ours| ours["id"].as_u64()) {
             // Who may see the deployments may not see these: the rest is known all the same.
             Some(id) => self.ask(gitlab.merge_requests(id)).await.unwrap_or_default(),
@@ -253,8 +252,7 @@ impl Asker<'_> {
         let gitlab = self.gitlab()?;
         let environment = environment.ok_or("CI_ENVIRONMENT_NAME is not set")?;
         let deployments = self.ask(gitlab.deployments(environment)).await?;
-        let deployments = deployments.as_array().map(Vec::as_slice).unwrap_or_default();
-        changes::deployer(deployments, gitlab.pipeline_id())
+        changes::deployer(items(&deployments), gitlab.pipeline_id())
     }
 
     fn gitlab(&self) -> Result<&GitLab, String> {
@@ -299,9 +297,13 @@ impl From<Untold> for String {
 
 /// The jobs of a list, each of which has to be one: what can't be understood may have failed.
 fn all_of(listed: &Value, read: fn(&Value) -> Option<Job>) -> Jobs {
-    let listed = listed.as_array().map(Vec::as_slice).unwrap_or_default();
-    let jobs: Option<Vec<Job>> = listed.iter().map(read).collect();
+    let jobs: Option<Vec<Job>> = items(listed).iter().map(read).collect();
     jobs.ok_or_else(|| "GitLab did not tell: its list of jobs holds something else".to_owned())
+}
+
+/// What a list holds, which the API has made sure is one.
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn as_slice(jobs: &Jobs) -> Result<&[Job], &str> {
