@@ -211,8 +211,8 @@ impl Environment {
         cleaned(Found { value, name, origin }, secret)
     }
 
-    /// The cleaned value of `name`, or of `NAME_DEFAULT`, which is the path of a file and stays one: of a variable of GitLab's *file* type that of
-    /// GitLab's temporary file.
+    /// The cleaned value of `name`, or of `NAME_DEFAULT`, which is the path of a file and stays one: of a variable of
+    /// GitLab's *file* type that of GitLab's temporary file.
     ///
     /// # Errors
     /// As [`find`](Self::find), but that no file is read, and so none is named by `NAME_FILE`.
