@@ -23,12 +23,14 @@ mod cto;
 mod direktiv;
 mod operation;
 mod port;
+pub mod register;
 mod rely;
 #[cfg(test)]
 mod testing;
 mod webhook;
 
 pub use operation::{Operation, Repetition, Room, Words};
+use register::Register;
 
 /// Every destination, in the order of the documentation.
 pub const ALL: &[&Destination] = &[
@@ -66,6 +68,8 @@ pub struct Destination {
     /// Makes the plan for `notify-event check`: it only reads, to see whether the service can be reached and takes the
     /// credentials.
     pub check: fn(&Context) -> Result<Plan, Unmade>,
+    /// How its entities are compared with GitLab's record, where it holds one for each deployment.
+    pub register: Option<&'static Register>,
 }
 
 /// A job to extend.
@@ -229,6 +233,13 @@ impl Target {
         let address = &values.get(address.name).ok()??.value;
         let hash = digest::digest(&digest::SHA256, address.trim().as_bytes());
         Some(hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The blueprint of the entity that it is about by these values, where it is about one that is held of a deployment.
+    pub fn blueprint(&self, values: &Values) -> Option<String> {
+        let register = self.destination.register.filter(|_| self.operation.entity.is_some())?;
+        let blueprint = &values.get(register.blueprint).ok()??.value;
+        (!self.operation.sends_entities(|name| values.is_given(name))).then(|| blueprint.clone())
     }
 
     /// `destination:operation`, or the destination alone for its default.

@@ -140,6 +140,7 @@ pub const DESTINATION: Destination = Destination {
     ],
     plan,
     check,
+    register: None,
 };
 
 /// Answers that say that a gateway did not pass the request on (docs/vendors/aviator.md 8).

@@ -70,6 +70,7 @@ pub const DESTINATION: Destination = Destination {
     hidden_jobs: &[HiddenJob::new("cdevents-notify", "cdevents", "Sends a CDEvent.")],
     plan,
     check,
+    register: None,
 };
 
 /// The version of the specification that is followed.

@@ -57,6 +57,7 @@ pub const DESTINATION: Destination = Destination {
     )],
     plan,
     check,
+    register: None,
 };
 
 /// An event has no id, so nobody could tell a repetition from a second deployment: few are made (docs/vendors/cto.md 5).

@@ -123,6 +123,7 @@ pub const DESTINATION: Destination = Destination {
     ],
     plan,
     check,
+    register: None,
 };
 
 fn check(context: &Context) -> Result<Plan, Unmade> {

@@ -24,6 +24,7 @@ mod check;
 mod deployment;
 mod entities;
 mod include;
+mod register;
 mod runs;
 
 choice! {
@@ -183,6 +184,7 @@ pub const DESTINATION: Destination = Destination {
     ],
     plan,
     check,
+    register: Some(&register::REGISTER),
 };
 
 fn plan(context: &Context) -> Result<Plan, Unmade> {
@@ -400,6 +402,11 @@ mod testing {
     /// The plan of an operation's check in a job with these variables more.
     pub fn try_check(operation: &str, more: &[(&str, &str)]) -> Result<Plan, Unmade> {
         testing::try_check(&DESTINATION, operation, JOB.iter().chain(more))
+    }
+
+    /// What is made of the context of an upsert in a job with these variables more.
+    pub fn of_context<T>(more: &[(&str, &str)], make: impl FnOnce(&super::Context) -> T) -> T {
+        testing::of_context(&DESTINATION, "upsert", JOB.iter().chain(more), make)
     }
 
     /// Why there is none, a problem a line.

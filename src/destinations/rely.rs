@@ -7,7 +7,12 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Destination, HiddenJob, Operation, Repetition, blueprint::Sent, is_after_run, is_overtaken};
+use super::{
+    Context, Destination, HiddenJob, Operation, Repetition,
+    blueprint::Sent,
+    is_after_run, is_overtaken,
+    register::{APPEARED, OURS},
+};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Repeat, Step, Verdict},
@@ -23,6 +28,7 @@ use crate::{
 
 mod blueprint;
 mod bulk;
+mod register;
 
 variables! {
     /// What `rely` reads.
@@ -88,6 +94,7 @@ pub const DESTINATION: Destination = Destination {
     )],
     plan,
     check,
+    register: Some(&register::REGISTER),
 };
 
 /// The id of the entity, the id as it was given, and the variable that gave it.
@@ -151,7 +158,7 @@ fn plan(context: &Context) -> Result<Plan, Unmade> {
     let entity = entity(&settings, &id, context.event)?;
     let api = Rc::new(Api::new(&settings, &id, &entity, context.event));
     let mut plan = match (context.operation, context.in_doubt_since) {
-        ("create", Some(since)) => Plan::new(None, vec![api.unless_created(since)]),
+        ("create", Some(since)) => Plan::new(None, vec![api.unless_created(Some(since), IfThere::Ours)]),
         ("create", None) => Plan::new(None, vec![api.create(IfThere::Refused)]),
         ("replace", _) => Plan::new(None, vec![api.step("replace", "")]),
         ("patch", _) => Plan::new(None, vec![api.step("patch", PATCH)]),
@@ -195,10 +202,10 @@ enum IfThere {
     Patched,
     /// An earlier attempt of ours has probably created it.
     Ours,
+    /// Somebody has created it since it was missing, or an earlier attempt of ours whose reply was lost: either way it is
+    /// never written over.
+    Stays,
 }
-
-/// What is said of an entity that an earlier attempt has created.
-const OURS: &str = "it exists: an earlier attempt got through, though its reply did not";
 
 impl Api {
     fn new(settings: &Settings, id: &str, body: &Value, event: &Event) -> Self {
@@ -244,16 +251,17 @@ impl Api {
 
     /// Reads the entity before it is created, after an attempt of which nobody knows the end. A second POST is not known to
     /// be harmless, and a PUT would undo what was reported since (docs/vendors/rely.md 6).
-    fn unless_created(self: &Rc<Self>, since: SystemTime) -> Step {
+    /// `since` is the earliest time of that attempt, where it was not just now; `then` is for the POST.
+    fn unless_created(self: &Rc<Self>, since: Option<SystemTime>, then: IfThere) -> Step {
         let api = Rc::clone(self);
         Step::new("was it created", self.request(Method::Get, ""), move |reply, _| {
             match api.held(reply) {
-                Ok(entity) if is_older(entity, since) => {
+                Ok(entity) if since.is_some_and(|since| is_older(entity, since)) => {
                     Verdict::Rejected("it exists, and did before an earlier attempt could have created it".to_owned())
                 }
                 Ok(_) => Verdict::noted(OURS),
                 // Only Rely's own 404 counts: a proxy's says nothing about the entity.
-                Err(_) if reply.status == 404 && reply.json().is_some() => Verdict::Then(api.create(IfThere::Ours)),
+                Err(_) if reply.status == 404 && reply.json().is_some() => Verdict::Then(api.create(then)),
                 Err(Unexpected::Status) if matches!(reply.status, 408 | 425 | 429 | 500..) => Verdict::ByStatus,
                 Err(_) => Verdict::InDoubt(format!(
                     "it may have been created, and Rely does not tell: it answered {} ({}). It was not sent again",
@@ -266,20 +274,28 @@ impl Api {
     }
 
     /// A POST is not known to be idempotent: after an ambiguous failure the entity is patched instead, which is right
-    /// if the first one got through; if it did not, the 404 leads back here (docs/vendors/rely.md 6).
+    /// if the first one got through; if it did not, the 404 leads back here (docs/vendors/rely.md 6). What nothing may be
+    /// written over is read instead.
     fn create(self: &Rc<Self>, if_there: IfThere) -> Step {
         let api = Rc::clone(self);
         let again = Rc::clone(self);
         Step::new(
             "create",
             self.request(Method::Post, ""),
-            move |reply, _| match if_there {
+            move |reply, sent| match if_there {
                 IfThere::Patched if exists(reply) => Verdict::Then(api.step("upsert after all", PATCH)),
-                IfThere::Ours if exists(reply) => Verdict::noted(OURS),
+                IfThere::Stays if exists(reply) && !sent.ambiguous => Verdict::Skipped(APPEARED.to_owned()),
+                IfThere::Ours | IfThere::Stays if exists(reply) => Verdict::noted(OURS),
                 _ => api.accept(reply),
             },
         )
-        .repeat(Repeat::Asking(&[], Rc::new(move || again.upsert())))
+        .repeat(Repeat::Asking(
+            &[],
+            Rc::new(move || match if_there {
+                IfThere::Stays => again.unless_created(None, if_there),
+                _ => again.upsert(),
+            }),
+        ))
     }
 
     /// A PUT, which repeats without harm.

@@ -60,7 +60,7 @@ pub fn try_plan<'a>(
     operation: &str,
     variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
 ) -> Result<Plan, Unmade> {
-    try_to(destination.plan, destination, operation, variables)
+    of_context(destination, operation, variables, destination.plan)
 }
 
 /// The plan of an operation's check with these variables.
@@ -69,15 +69,16 @@ pub fn try_check<'a>(
     operation: &str,
     variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
 ) -> Result<Plan, Unmade> {
-    try_to(destination.check, destination, operation, variables)
+    of_context(destination, operation, variables, destination.check)
 }
 
-fn try_to<'a>(
-    make: fn(&Context) -> Result<Plan, Unmade>,
+/// What is made of the context of an operation with these variables.
+pub fn of_context<'a, T>(
     destination: &'static Destination,
     operation: &str,
     variables: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
-) -> Result<Plan, Unmade> {
+    make: impl FnOnce(&Context) -> T,
+) -> T {
     let (event, values) = event_and_values(destination, variables);
     make(&Context {
         operation: destination

@@ -69,6 +69,7 @@ pub const DESTINATION: Destination = Destination {
     )],
     plan,
     check,
+    register: None,
 };
 
 /// With this, a receiver knows each event by its id; the id is made of the action.

@@ -90,6 +90,9 @@ pub struct Entry {
     /// What the service knows it by.
     #[serde(default)]
     pub identifier: Option<String>,
+    /// The blueprint of the entity that it was about, where it was about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blueprint: Option<String>,
     /// HTTP status of the last reply.
     #[serde(default)]
     pub status: Option<u16>,
@@ -172,6 +175,7 @@ impl Entry {
             class: result.class,
             detail: result.detail.clone(),
             identifier: result.identifier.clone(),
+            blueprint: target.blueprint(values),
             status: result.status,
             accepted: result.is_accepted,
             ambiguous: result.is_ambiguous,

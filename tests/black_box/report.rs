@@ -48,6 +48,7 @@ fn the_receipt_holds_the_event_and_every_outcome() {
     .var("NOTIFY_OUTPUT_DIR", &folder)
     .var("AVIATOR_RELEASE_CANDIDATE", "none")
     .var("PORT_ENTITY_ID", "missing")
+    .var("PORT_BLUEPRINT", "service")
     .run()
     .exits(78);
     let receipt = json_of(&folder.join("receipt.json"));
@@ -73,12 +74,14 @@ fn the_receipt_holds_the_event_and_every_outcome() {
         (&json!("acme-shop-8812-production"), &json!(false))
     );
     assert!(rely["milliseconds"].is_u64());
+    assert_eq!(rely["blueprint"], "deployment");
 
     let cto = part(&receipt, "cto", "event");
     assert_eq!(
         (&cto["class"], &cto["status"], &cto["attempts"]),
         (&json!("unavailable"), &json!(500), &json!(1))
     );
+    assert_eq!(cto.get("blueprint"), None, "it is about no entity");
 
     let direktiv = part(&receipt, "direktiv", "sync");
     assert_eq!(
@@ -105,6 +108,7 @@ fn the_receipt_holds_the_event_and_every_outcome() {
     );
 
     let get = part(&receipt, "port", "get");
+    assert_eq!(get["blueprint"], "service", "as its own variable says");
     assert_eq!((&get["class"], &get["status"]), (&json!("rejected"), &json!(404)));
     assert_eq!(get["request_id"].as_str().map(str::len), Some(36), "{get}");
 

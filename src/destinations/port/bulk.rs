@@ -5,15 +5,15 @@ use std::{collections::HashMap, rc::Rc};
 use serde_json::{Map, Value};
 
 use super::{
-    Api, BODY_LIMIT, Job, Settings,
+    Api, BODY_LIMIT, Job,
     entities::{self, check_identifier},
-    undocumented, word,
+    undocumented,
 };
 use crate::{
     delivery::{
         plan::{Batch, Item, Plan, Refused, Step, Verdict},
         reply::Reply,
-        request::{Method, query, segment},
+        request::{Method, segment},
     },
     problem::Problem,
     text::truncate,
@@ -24,7 +24,7 @@ use crate::{
 pub(super) const VARIABLE: &str = "PORT_ENTITIES_FILE";
 
 /// The most entities of one bulk request (docs/vendors/port.md 2).
-const MOST: usize = 20;
+pub(super) const MOST: usize = 20;
 
 /// What stands around the entities of a request.
 const AROUND: (&str, &str) = (r#"{"entities":["#, "]}");
@@ -36,7 +36,7 @@ const SHOWN: usize = 300;
 pub(super) fn upsert(job: &Job, FilePath(file): &FilePath) -> Result<Plan, Problem> {
     let settings = &job.settings;
     entities::check_blueprint("PORT_BLUEPRINT", &settings.blueprint)?;
-    let parameters = parameters(settings);
+    let parameters = entities::parameters(settings, "upsert");
     let blueprint = settings.blueprint.clone();
     let api = job.api.clone();
     let batch = Batch {
@@ -91,18 +91,6 @@ fn unused(job: &Job) -> Vec<&'static str> {
     of_one.into_iter().filter(is_given).collect()
 }
 
-fn parameters(settings: &Settings) -> String {
-    let flags = [
-        ("upsert", Some(Flag(true))),
-        // Without `merge`, an upsert loses every property that it does not name (docs/vendors/port.md 2).
-        ("merge", Some(settings.merge)),
-        ("validation_only", settings.validation_only),
-        ("create_missing_related_entities", settings.create_missing),
-    ];
-    let flags = flags.into_iter().filter_map(|(name, flag)| Some((name, word(flag?))));
-    query(flags.chain(settings.run_id.as_deref().map(|id| ("run_id", id))))
-}
-
 /// An entity of the file; its blueprint is its own, or else `blueprint`.
 fn read(members: Map<String, Value>, blueprint: &str) -> Result<Item, String> {
     let identifier = match members.get("identifier") {
@@ -154,7 +142,7 @@ fn request(api: &Api, blueprint: &str, parameters: &str, items: &[Item]) -> Step
 }
 
 /// What became of each: 200, or 207 where some were refused; either may have `errors` (docs/vendors/port.md 2).
-fn fates(reply: &Reply, identifiers: &[String]) -> Verdict {
+pub(super) fn fates(reply: &Reply, identifiers: &[String]) -> Verdict {
     let body = match reply.expect_object() {
         Ok(body) => body,
         Err(unexpected) => return unexpected.into(),

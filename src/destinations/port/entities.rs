@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    super::{is_after_run, is_overtaken},
+    super::{blueprint::Sent, is_after_run, is_overtaken},
     Api, Job, Settings, accepted,
     blueprint::{self, DEPLOYMENT},
     deployment, error, include, is_missing, shown, undocumented, word,
@@ -16,6 +16,7 @@ use crate::{
         reply::Reply,
         request::{Method, Request, query, segment},
     },
+    destinations::register::OURS,
     event::Event,
     problem::{Problem, Unmade},
     variables::{Flag, JsonOrText, List, Object, type_of},
@@ -48,18 +49,6 @@ pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
         )
         .into());
     }
-    let mut pairs = Vec::new();
-    if is_post {
-        pairs.push(("upsert", word(Flag(operation == "upsert"))));
-        if operation == "upsert" {
-            // Without `merge`, an upsert loses every property that it does not name (docs/vendors/port.md 2).
-            pairs.push(("merge", word(settings.merge)));
-        }
-        pairs.extend(settings.validation_only.map(|flag| ("validation_only", word(flag))));
-    }
-    let create_missing = settings.create_missing;
-    pairs.extend(create_missing.map(|flag| ("create_missing_related_entities", word(flag))));
-    pairs.extend(settings.run_id.as_deref().map(|id| ("run_id", id)));
     let (method, place) = match operation {
         "replace" => (Method::Put, format!("{entities}/{}", segment(&id))),
         "patch" => (Method::Patch, format!("{entities}/{}", segment(&id))),
@@ -67,24 +56,19 @@ pub(super) fn write(job: &Job) -> Result<Plan, Unmade> {
     };
     let body = body(settings, operation, &id, job.context.event)?;
     let sent = Rc::new(blueprint::sent(job, &body));
-    let written = move |reply: &Reply, is_validation| match accepted(reply) {
-        Err(Verdict::ByStatus) => blueprint::refused(&sent, reply),
-        Err(verdict) => verdict,
-        Ok(_) => written(reply, is_validation),
-    };
-    let request = job
-        .api
-        .send(method, &format!("{place}{}", query(pairs)), &body, "PORT_PROPERTIES")?;
+    let written = move |reply: &Reply, is_validation| accept(&sent, reply, is_validation);
+    let request = job.api.send(
+        method,
+        &format!("{place}{}", parameters(settings, operation)),
+        &body,
+        "PORT_PROPERTIES",
+    )?;
     let is_in_doubt = job.context.is_in_doubt();
     let step = match operation {
         "create" => Step::new("create", request, move |reply: &Reply, sent| {
             // An attempt of our own whose reply was lost may have created it (docs/vendors/port.md 6).
-            let is_taken = reply.status == 409 && error(reply) == Some("identifier_taken");
-            if (sent.ambiguous || is_in_doubt) && !is_validation && is_taken {
-                return Verdict::Delivered(Delivered {
-                    note: Some("it exists: an earlier attempt got through, though its reply did not".to_owned()),
-                    ..Delivered::default()
-                });
+            if (sent.ambiguous || is_in_doubt) && !is_validation && is_taken(reply) {
+                return Verdict::noted(OURS);
             }
             written(reply, is_validation)
         }),
@@ -124,6 +108,35 @@ fn unless_overtaken(job: &Job, id: &str, write: Step) -> Result<Step, Problem> {
             }
         },
     ))
+}
+
+/// What goes along with a write.
+pub(super) fn parameters(settings: &Settings, operation: &str) -> String {
+    let is_upsert = operation == "upsert";
+    let of_post = matches!(operation, "upsert" | "create").then_some([
+        ("upsert", Some(Flag(is_upsert))),
+        // Without `merge`, an upsert loses every property that it does not name (docs/vendors/port.md 2).
+        ("merge", is_upsert.then_some(settings.merge)),
+        ("validation_only", settings.validation_only),
+    ]);
+    let flags = of_post.into_iter().flatten();
+    let flags = flags.chain([("create_missing_related_entities", settings.create_missing)]);
+    let flags = flags.filter_map(|(name, flag)| Some((name, word(flag?))));
+    query(flags.chain(settings.run_id.as_deref().map(|id| ("run_id", id))))
+}
+
+/// Whether Port says that what was to be created is there.
+pub(super) fn is_taken(reply: &Reply) -> bool {
+    reply.status == 409 && error(reply) == Some("identifier_taken")
+}
+
+/// The end of a write of what was `sent`.
+pub(super) fn accept(sent: &Sent, reply: &Reply, is_validation: bool) -> Verdict {
+    match accepted(reply) {
+        Err(Verdict::ByStatus) => blueprint::refused(sent, reply),
+        Err(verdict) => verdict,
+        Ok(_) => written(reply, is_validation),
+    }
 }
 
 /// 201 with the entity, or 200, which was documented for updates until 2025 (docs/vendors/port.md 2).
@@ -183,18 +196,22 @@ pub(super) fn search(job: &Job) -> Result<Plan, Problem> {
         api: job.api.clone(),
         path: format!("{}/search", entities(&job.settings)?),
         body,
+        advice: "; narrow PORT_QUERY, or name in PORT_INCLUDE what you need",
     });
-    let first = job.api.send(Method::Post, &search.path, &search.body, "PORT_QUERY")?;
     let next = search.request(Some("<next>"));
-    let plan = Plan::new(None, vec![search.page(first, None, Pages::default())]);
+    let plan = Plan::new(None, vec![search.first("PORT_QUERY")?]);
     Ok(plan.otherwise("a reply has `next`, with it in place of <next>, page by page", next))
 }
 
 /// A search in one blueprint.
-struct Search {
-    api: Api,
-    path: String,
-    body: Value,
+pub(super) struct Search {
+    pub(super) api: Api,
+    /// Behind `/v1`.
+    pub(super) path: String,
+    /// What is sent for the first page.
+    pub(super) body: Value,
+    /// What to do about more than is read.
+    pub(super) advice: &'static str,
 }
 
 /// What the pages of a search so far hold.
@@ -205,6 +222,12 @@ struct Pages {
 }
 
 impl Search {
+    /// Reads all pages. `variable` is what makes the request large, if it is.
+    pub(super) fn first(self: &Rc<Self>, variable: &str) -> Result<Step, Problem> {
+        let request = self.api.send(Method::Post, &self.path, &self.body, variable)?;
+        Ok(self.page(request, None, Pages::default()))
+    }
+
     /// The request for the page at a cursor.
     fn request(&self, from: Option<&str>) -> Request {
         let mut body = self.body.clone();
@@ -226,17 +249,16 @@ impl Search {
             pages.entities.push(Rc::new(entities.clone()));
             pages.bytes += reply.body.len();
             if pages.bytes > LARGE {
-                return Verdict::Rejected(format!(
-                    "found more than the {LARGE} bytes that are read; narrow PORT_QUERY, or name in PORT_INCLUDE what \
-                     you need"
-                ));
+                let advice = search.advice;
+                return Verdict::Rejected(format!("found more than the {LARGE} bytes that are read{advice}"));
             }
             match reply.text_at("/next").filter(|next| !next.is_empty()) {
                 Some(next) if from.as_deref() == Some(next) => {
                     Verdict::Rejected("answered twice with the same `next`, which would never end".to_owned())
                 }
                 Some(_) if pages.entities.len() >= PAGES => Verdict::Rejected(format!(
-                    "has more than the {PAGES} pages that are read; narrow PORT_QUERY"
+                    "has more than the {PAGES} pages that are read{}",
+                    search.advice
                 )),
                 Some(next) => {
                     let next = next.to_owned();

@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::{Api, Settings, check_blueprint, cut, is_legal, without_nulls, wrapped};
+use super::{Api, Settings, check_blueprint, register::check_id, without_nulls, wrapped};
 use crate::{
     delivery::plan::{Batch, Item, Plan},
     destinations::Context,
     problem::Problem,
-    text::truncate,
     variables::{FilePath, type_of},
 };
 
@@ -77,13 +76,7 @@ fn read(mut members: Map<String, Value>, blueprint: &str) -> Result<Item, String
         None | Some(Value::Null | Value::String(_)) => return Err("has no \"id\"".to_owned()),
         Some(other) => return Err(format!("has \"id\" as {}; it has to be a string", type_of(other))),
     };
-    if !identifier.chars().all(is_legal) || matches!(identifier.as_str(), "." | "..") {
-        return Err(format!(
-            "has the id `{}`; Rely takes a-z, 0-9, `_`, `.` and `-`, as in `{}`",
-            truncate(&identifier, 60),
-            truncate(&cut(&identifier), 60)
-        ));
-    }
+    check_id(&identifier).map_err(|problem| format!("has an \"id\" that {}", problem.message))?;
     match members.get("blueprintId") {
         None | Some(Value::Null) => drop(members.insert("blueprintId".to_owned(), blueprint.into())),
         Some(Value::String(own)) => {
@@ -147,9 +140,9 @@ mod tests {
             (json!({"id": 7}), "has \"id\" as a number"),
             (
                 json!({"id": "Shop A"}),
-                "has the id `Shop A`; Rely takes a-z, 0-9, `_`, `.` and `-`, as in `shop.a`",
+                "has an \"id\" that is `Shop A`; Rely takes a-z, 0-9, `_`, `.` and `-`, as in `shop.a`",
             ),
-            (json!({"id": ".."}), "has the id `..`"),
+            (json!({"id": ".."}), "has an \"id\" that is `..`"),
             (
                 json!({"id": "a", "blueprintId": "A"}),
                 "has a \"blueprintId\" that is `A`",
