@@ -42,6 +42,11 @@ pub enum Command {
         /// Files, and folders of files.
         paths: Vec<PathBuf>,
     },
+    /// Make what the services hold agree with GitLab's record.
+    Reconcile {
+        /// Whether `--dry-run` was given.
+        dry_run: bool,
+    },
     /// Print `catalog.yml`.
     Catalog,
     /// Print the help.
@@ -57,7 +62,7 @@ pub enum Command {
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     use lexopt::prelude::{Long, Short, Value};
 
-    const COMMANDS: &[&str] = &["check", "explain", "replay", "catalog"];
+    const COMMANDS: &[&str] = &["check", "explain", "replay", "reconcile", "catalog"];
     const OPTIONS: &[&str] = &["all", "dry-run", "deploy-job", "official-names", "help", "version"];
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut words = Vec::new();
@@ -95,6 +100,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
             1 if !dry_run && !deploy_job && !official_names => Ok(Command::Catalog),
             _ => Err("`catalog` takes nothing else".to_owned()),
         };
+    }
+    if words.first().is_some_and(|word| word == "reconcile") {
+        if words.len() > 1 || deploy_job || official_names {
+            return Err(
+                "`reconcile` takes no option but --dry-run; what it compares, NOTIFY_DESTINATIONS and NOTIFY_RECONCILE_* say"
+                    .to_owned(),
+            );
+        }
+        return Ok(Command::Reconcile { dry_run });
     }
     if words.first().is_some_and(|word| word == "replay") {
         let paths: Vec<PathBuf> = words[1..].iter().map(PathBuf::from).collect();
@@ -165,6 +179,8 @@ Usage:
   notify-event explain [--all] [DESTINATION ...]  every variable that is set: its value (secrets hidden) and where it came
                                                   from; with --all those that are not, too, with their defaults
   notify-event replay PATH ...                    deliver what an earlier run left in undelivered/
+  notify-event reconcile [--dry-run]              make what Rely and Port hold agree with GitLab's own record of
+                                                  deployments: of NOTIFY_RECONCILE_SINCE (48h), or of this pipeline
   notify-event catalog                            every component, hidden job, destination and variable, as YAML
   notify-event --help | --version
 

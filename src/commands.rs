@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod doubt;
 pub mod entities;
 pub mod explain;
+pub mod reconcile;
 pub mod replay;
 pub mod runner;
 pub mod send;

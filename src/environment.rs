@@ -112,6 +112,14 @@ impl Environment {
         environment
     }
 
+    /// This environment with these variables in place of its own.
+    pub fn with(&self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let mut environment = self.clone();
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), Ok(value)));
+        environment.values.extend(variables);
+        environment
+    }
+
     /// The value of one of GitLab's predefined variables, taken as it is: a commit's title may well be `$HOME`.
     /// Empty is unset.
     pub fn predefined(&self, name: &str) -> Option<&str> {

@@ -24,6 +24,8 @@ use crate::{
     report::class::Class,
 };
 
+pub mod record;
+
 /// What GitLab shows a job token only in newer versions (docs/gitlab.md 2.5).
 const REFUSED: &str = "GitLab shows a job token a pipeline's jobs from some 18.x on (18.3 at the latest), its trigger jobs \
                        from 19.2 at the latest, deployments from 17.2 on; NOTIFY_GITLAB_TOKEN with read_api may see them";
@@ -212,8 +214,7 @@ impl Asker<'_> {
     async fn receipt(&self, gitlab: &GitLab, job: u64, folder: Option<&Path>) -> Option<Receipt> {
         let path = folder?.join(RECEIPT);
         let json = self.ask(gitlab.artifact(job, path.to_str()?)).await.ok()?;
-        // A job that died early may have uploaded what another one left in its work tree.
-        Receipt::from_json(&json).filter(|receipt| receipt.origin.job_id.as_deref() == Some(&job.to_string()))
+        receipt_of(job, &json)
     }
 
     /// The receipts that these `jobs` of the pipeline left in `folder`.
@@ -260,33 +261,57 @@ impl Asker<'_> {
     }
 
     async fn ask(&self, plan: Plan) -> Result<Rc<Value>, Untold> {
-        let result = self.courier.deliver("GitLab", plan, &Session::default()).await;
-        match result {
-            DeliveryResult {
-                class: Class::Sent,
-                json: Some(json),
-                ..
-            } => Ok(json),
-            DeliveryResult { status, detail, .. } => {
-                let detail = detail.unwrap_or_default();
-                let token = self.gitlab.as_ref().map(GitLab::token_variable).unwrap_or_default();
-                let is_refusal = matches!(status, Some(401 | 403 | 404));
-                let why = if is_refusal {
-                    format!("GitLab does not show this to {token} ({detail}); {REFUSED}")
-                } else {
-                    format!("GitLab did not tell: {detail}")
-                };
-                Err(Untold { is_refusal, why })
-            }
+        let token = self.gitlab.as_ref().map(GitLab::token_variable).unwrap_or_default();
+        ask(self.courier, &Session::default(), token, plan).await
+    }
+}
+
+/// Asks GitLab with the token in the variable `token`.
+async fn ask(courier: &Courier<'_>, session: &Session, token: &str, plan: Plan) -> Result<Rc<Value>, Untold> {
+    let result = courier.deliver("GitLab", plan, session).await;
+    match result {
+        DeliveryResult {
+            class: Class::Sent,
+            json: Some(json),
+            ..
+        } => Ok(json),
+        DeliveryResult {
+            status, detail, class, ..
+        } => {
+            let detail = detail.unwrap_or_default();
+            let is_refusal = matches!(status, Some(401 | 403 | 404));
+            let why = if is_refusal {
+                format!("GitLab does not show this to {token} ({detail}); {REFUSED}")
+            } else {
+                format!("GitLab did not tell: {detail}")
+            };
+            Err(Untold {
+                is_refusal,
+                status,
+                class,
+                why,
+            })
         }
     }
 }
 
+/// The receipt that `json` is, if it is that of `job`: one that died early may have uploaded what another one left in its
+/// work tree.
+fn receipt_of(job: u64, json: &Value) -> Option<Receipt> {
+    Receipt::from_json(json).filter(|receipt| receipt.origin.job_id.as_deref() == Some(&job.to_string()))
+}
+
 /// Why GitLab did not tell.
-struct Untold {
+#[derive(Debug, Clone)]
+pub struct Untold {
     /// Whether the token may not see it, or this version has no such route.
-    is_refusal: bool,
-    why: String,
+    pub is_refusal: bool,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// The class of what failed.
+    pub class: Class,
+    /// Why.
+    pub why: String,
 }
 
 impl From<Untold> for String {

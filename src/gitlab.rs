@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod changes;
+pub mod deployment;
 pub mod job;
 pub mod outcome;
 pub mod pipeline;

@@ -8,13 +8,14 @@
 //! ```text
 //! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{signature request reply plan result curl}
-//! event::action event::variables | event | gitlab::{job outcome changes api} | event::scope event::auto event::job
+//! event::action event::variables | event | gitlab::{job deployment outcome changes api} | event::scope event::auto event::job
 //! event::resolve | delivery::{limits client session courier}
-//! entities | destinations | receipts | needs | facts | commands | cli main
+//! entities | destinations | receipts | needs | comparison | facts | commands | cli main
 //! ```
 
 mod cli;
 mod commands;
+mod comparison;
 mod credentials;
 mod delivery;
 mod destinations;
@@ -39,7 +40,7 @@ mod variables;
 use std::process::ExitCode;
 
 use cli::Command;
-use commands::{catalog, check, explain, replay, runner, send, unread};
+use commands::{catalog, check, explain, reconcile, replay, runner, send, unread};
 use environment::Environment;
 
 fn main() -> ExitCode {
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             official_names,
         }) => check::check(&environment, targets, official_names),
         Ok(Command::Replay { paths }) => replay::replay(&environment, &paths),
+        Ok(Command::Reconcile { dry_run }) => reconcile::reconcile(&environment, dry_run),
         Ok(Command::Send {
             targets,
             official_names,

@@ -4,7 +4,7 @@ use crate::{
     choice,
     secret::Secret,
     variables,
-    variables::{Count, Flag, List, Seconds},
+    variables::{Count, Flag, List, Seconds, Window},
 };
 
 choice! {
@@ -51,7 +51,7 @@ variables! {
         /// What a failure does: `warn` exits with 75, 76 or 78, and the job turns orange, since the templates' jobs may fail; `fail` exits with 1, which turns the pipeline red where the job says `allow_failure: false`, as the components' input `allow-failure` has it; `ignore` exits with 0 and still prints the failure.
         on_error: OnError = "NOTIFY_ON_ERROR", default "warn";
         /// Seconds for the whole run: all destinations, all attempts.
-        timeout: Option<Seconds> = "NOTIFY_TIMEOUT", derived "60; 3600 where the entities of a file are sent";
+        timeout: Option<Seconds> = "NOTIFY_TIMEOUT", derived "60; 3600 where the entities of a file are sent, and for reconcile over a window";
         /// Seconds for one attempt.
         attempt_timeout: Seconds = "NOTIFY_ATTEMPT_TIMEOUT", default "10";
         /// Attempts at one request.
@@ -70,6 +70,22 @@ variables! {
         ignore: Option<List> = "NOTIFY_IGNORE", optional;
         /// How much is printed: `quiet`, `normal` or `debug`. None of them prints a secret.
         log: Verbosity = "NOTIFY_LOG", default "normal";
+    }
+}
+
+variables! {
+    /// What `notify-event reconcile` compares.
+    pub struct Reconciled, "notify-event, README" {
+        /// Whether a scheduled pipeline reconciles: read by the `rules` of `.notify-reconcile`, which see it only as it is set in the schedule, the project or the group. The command itself is not switched by it.
+        is_wanted: Flag = "NOTIFY_RECONCILE", default "false";
+        /// How far back GitLab's deployments are compared: `30m`, `48h`, `90d`; or `pipeline` for this pipeline alone, as at its end.
+        since: Window = "NOTIFY_RECONCILE_SINCE", default "48h";
+        /// The projects, with commas between: `group/project`, or `group/*` for all below a group; `!` before one leaves it out. Other projects than this one need `NOTIFY_GITLAB_TOKEN`.
+        projects: Option<List> = "NOTIFY_RECONCILE_PROJECTS", derived "this one";
+        /// The environments, with commas between; `*` stands for any text, and `!` leaves out what fits, as in `production,prod/*,!review/*`.
+        environments: Option<List> = "NOTIFY_RECONCILE_ENVIRONMENTS", derived "all";
+        /// The deploy jobs, likewise: `deploy*,!notify*` leaves out notify jobs that carry `environment:` themselves, which GitLab counts as deployments.
+        jobs: Option<List> = "NOTIFY_RECONCILE_JOBS", derived "all";
     }
 }
 

@@ -14,7 +14,7 @@ mod url;
 pub use header::HeaderLine;
 pub use hidden::{Body, Headers, SecretUrl};
 pub use reader::{Reader, Renderer, Unrendered, Values};
-pub use types::{Count, FilePath, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, parse_json, type_of};
+pub use types::{Count, FilePath, Flag, Foreign, Json, JsonOrText, List, Object, Seconds, Window, parse_json, type_of};
 pub use url::{BaseUrl, is_loopback};
 
 use crate::{
@@ -88,6 +88,8 @@ pub enum Kind {
     Count,
     /// Seconds, with a fraction if need be.
     Seconds,
+    /// How far back: minutes, hours or days.
+    Window,
     /// `true` or `false`.
     Flag,
     /// One of these words.
@@ -109,6 +111,7 @@ impl Kind {
             Self::JsonOrText | Self::Body => "json-or-string",
             Self::Count => "integer",
             Self::Seconds => "seconds",
+            Self::Window => "window",
             Self::Flag => "boolean",
             Self::Choice(_) => "enum",
             Self::List => "list",

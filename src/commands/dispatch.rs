@@ -32,6 +32,7 @@ use crate::{
         record::{self, Record, Subject},
     },
     report::{class::Class, console::Console},
+    variables::Values,
 };
 
 /// What came of all deliveries.
@@ -52,6 +53,16 @@ impl Delivered<'_> {
             .filter_map(|one| Some((one.target, one.result.json.as_deref()?)))
             .collect();
         self.record.finish(&answers, exit_code);
+    }
+
+    /// Writes how something ended at a target that was no delivery.
+    pub fn add(&mut self, target: Target, result: &DeliveryResult) {
+        let subject = Subject {
+            target,
+            event: None,
+            values: Values::default(),
+        };
+        self.record.add(&subject, result);
     }
 
     /// `tally`, and whether something was cut off.

@@ -55,13 +55,15 @@ pub fn replay(environment: &Environment, paths: &[PathBuf]) -> Result<u8> {
 }
 
 /// A file, and what it holds.
-struct Kept {
-    path: PathBuf,
-    undelivered: Undelivered,
+pub struct Kept {
+    /// Where it is, for people.
+    pub path: PathBuf,
+    /// What it holds.
+    pub undelivered: Undelivered,
     /// What it is delivered by.
-    values: Values,
+    pub values: Values,
     /// Whether somebody named the file itself, and not only its folder.
-    is_named: bool,
+    pub is_named: bool,
 }
 
 /// Why a file is not delivered.
@@ -88,13 +90,15 @@ impl Held {
 }
 
 /// By what it is decided which files are delivered.
-struct Authority {
+pub struct Authority {
     /// What this job says that it sends to, if it says so.
-    targets: Option<Vec<Target>>,
+    pub targets: Option<Vec<Target>>,
     /// Receipts of jobs that kept files, as far as they were found.
-    receipts: Vec<Receipt>,
+    pub receipts: Vec<Receipt>,
+    /// Whether these are those of all jobs of the pipeline: then whichever of them sent it, it was sent.
+    pub is_of_pipeline: bool,
     /// What earlier attempts of this replay have delivered.
-    attempts: Vec<Attempt>,
+    pub attempts: Vec<Attempt>,
 }
 
 async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
@@ -127,6 +131,7 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     let authority = Authority {
         targets,
         receipts,
+        is_of_pipeline: false,
         attempts,
     };
     let judge = |file: &Kept| Judgement::new(setup, file, &authority);
@@ -172,7 +177,8 @@ async fn replay_all(setup: &Setup<'_>, paths: &[PathBuf]) -> Result<u8> {
     Ok(runner::conclude(console, setup.ending(), worst, &what))
 }
 
-fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Delivery<'e> {
+/// The delivery of a file, as it was judged.
+pub fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Delivery<'e> {
     let Undelivered { target, event, why, .. } = &file.undelivered;
     let values = file.values.clone();
     let in_doubt = matches!(judgement.known, Known::InDoubt(_));
@@ -201,7 +207,7 @@ fn delivery<'e>(setup: &Setup, file: &'e Kept, judgement: &Judgement) -> Deliver
 }
 
 /// The values that were kept, and of this job's environment what is read anew.
-fn values(setup: &Setup, undelivered: &Undelivered) -> Values {
+pub fn values(setup: &Setup, undelivered: &Undelivered) -> Values {
     let names = names_of(&undelivered.event, setup.environment, setup.open(), &declared());
     undelivered.values(&setup.find(undelivered.target.destination).render(&names))
 }
@@ -217,14 +223,15 @@ enum Known {
 }
 
 /// What is to be done with a file.
-struct Judgement {
+pub struct Judgement {
     /// Why it is not delivered, whatever is known of it.
     held: Option<Held>,
     known: Known,
 }
 
 impl Judgement {
-    fn new(setup: &Setup, file: &Kept, authority: &Authority) -> Self {
+    /// Decides by what is known.
+    pub fn new(setup: &Setup, file: &Kept, authority: &Authority) -> Self {
         if !file.is_named && !setup.origin().has_pipeline_of(&file.undelivered.origin) {
             // It may have been replayed there; what this job knows does not tell.
             return Self {
@@ -294,7 +301,9 @@ fn told(setup: &Setup, file: &Kept, authority: &Authority) -> Told {
     } = &file.undelivered;
     let ours = setup.origin();
     let tells = |receipt: &&Receipt| {
-        receipt.origin.is_job(origin) || (receipt.origin.is_job(&ours) && ours.has_pipeline_of(origin))
+        authority.is_of_pipeline
+            || receipt.origin.is_job(origin)
+            || (receipt.origin.is_job(&ours) && ours.has_pipeline_of(origin))
     };
     let receipts = authority.receipts.iter().filter(tells);
     let name = file.path.file_name().unwrap_or_default().to_string_lossy();
@@ -332,7 +341,7 @@ fn known(setup: &Setup, file: &Kept, attempts: &[Attempt]) -> Known {
 }
 
 /// What this job says that it sends to, if it says so, and what is wrong with that.
-fn authority(setup: &Setup) -> (Option<Vec<Target>>, Vec<Problem>) {
+pub fn authority(setup: &Setup) -> (Option<Vec<Target>>, Vec<Problem>) {
     if setup.policy.destinations.is_none() {
         return (None, Vec::new());
     }

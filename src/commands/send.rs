@@ -66,7 +66,7 @@ async fn run(setup: &Setup<'_>, named: Vec<Target>, dry_run: bool, deploy_job: b
         .collect();
     let (mut runner, of_runner) = Runner::new(setup, &reads, !dry_run);
     if targets.iter().any(|target| setup.sends_entities(target)) {
-        runner.limits = setup.limits_of_entities();
+        runner.limits = setup.long_limits();
     }
     let can_send = of_runner.is_empty();
     problems.extend(of_runner);

@@ -8,6 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
+    comparison::teller::Teller,
     credentials,
     delivery::{
         client::{self, Client},
@@ -26,7 +27,7 @@ use crate::{
     receipts::receipt::Origin,
     redaction::Redactor,
     report::{class::Class, console::Console},
-    settings::{Network, OnError, Policy, Verbosity},
+    settings::{Network, OnError, Policy, Reconciled, Verbosity},
     variables::{Flag, Group as _, List, Reader, Seconds, Unrendered, Values, Variable},
 };
 
@@ -89,9 +90,14 @@ pub fn common_variables() -> impl Iterator<Item = &'static Variable> {
 
 /// What every run reads, whatever it sends.
 pub fn delivery_variables() -> impl Iterator<Item = &'static Variable> {
-    [Policy::VARIABLES, Network::VARIABLES, api::Settings::VARIABLES]
-        .into_iter()
-        .flatten()
+    [
+        Policy::VARIABLES,
+        Reconciled::VARIABLES,
+        Network::VARIABLES,
+        api::Settings::VARIABLES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Every variable that is declared anywhere.
@@ -213,8 +219,8 @@ impl<'a> Setup<'a> {
         self.limits_within(TIMEOUT)
     }
 
-    /// Limits of a run that begins now and sends the entities of a file.
-    pub fn limits_of_entities(&self) -> Limits {
+    /// Limits of a run that begins now and sends the entities of a file, or compares a window of GitLab's record.
+    pub fn long_limits(&self) -> Limits {
         self.limits_within(LONG_TIMEOUT)
     }
 
@@ -242,6 +248,14 @@ impl<'a> Setup<'a> {
     /// What of GitLab's own variables is missing or can't be used.
     pub fn gitlab_api(&self) -> Result<GitLab, String> {
         GitLab::of(self.environment, &self.gitlab, self.network.allows_http())
+    }
+
+    /// The same, of any project: the program may run anywhere.
+    ///
+    /// # Errors
+    /// What is missing or can't be used: the address or the token.
+    pub fn gitlab_record(&self) -> Result<GitLab, String> {
+        GitLab::anywhere(self.environment, &self.gitlab, self.network.allows_http())
     }
 
     /// The job that this is, as far as it is one of GitLab's.
@@ -276,10 +290,22 @@ impl<'a> Setup<'a> {
         }
     }
 
+    /// Tells of deployments of GitLab's record.
+    pub fn teller(&self) -> Teller<'_> {
+        Teller::new(self.environment, &self.literals, self.open(), declared())
+    }
+
     /// The event in the making.
     pub fn resolver(&self) -> Resolver<'_> {
         let watched = self.gitlab.job.as_deref();
-        Resolver::new(self.environment, watched, self.open(), &declared(), SystemTime::now())
+        Resolver::new(
+            self.environment,
+            &self.literals,
+            watched,
+            self.open(),
+            &declared(),
+            SystemTime::now(),
+        )
     }
 
     /// The variables of a destination.
@@ -398,6 +424,15 @@ impl Clients {
             client: &self.gitlab,
             console,
             limits: limits.of_questions(),
+        }
+    }
+
+    /// The same for who does nothing but ask, and write what comes of it.
+    pub fn to_gitlab_throughout<'a>(&'a self, console: &'a Console, limits: Limits) -> Courier<'a> {
+        Courier {
+            client: &self.gitlab,
+            console,
+            limits,
         }
     }
 }

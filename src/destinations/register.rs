@@ -1,6 +1,5 @@
 //! What a service holds of each deployment: asked for, created where it is missing, amended where it differs. So the record
 //! that GitLab keeps can be repaired where it is shown, by the same code that reports.
-#![expect(dead_code, reason = "reconcile, which is being written")]
 
 use std::sync::LazyLock;
 

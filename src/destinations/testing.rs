@@ -43,12 +43,13 @@ pub fn event_and_values<'a>(
         Environment::from_variables(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
     let declared: Vec<&'static Variable> = super::variables().collect();
-    let (event, names) = Resolver::new(&environment, None, &[], &declared, now).finish();
+    let literals = crate::gitlab::pipeline::written_by_people(&environment);
+    let (event, names) = Resolver::new(&environment, &literals, None, &[], &declared, now).finish();
     let reader = Reader {
         environment: &environment,
         official_names: false,
         allow_http: false,
-        literals: &crate::gitlab::pipeline::written_by_people(&environment),
+        literals: &literals,
     };
     let values = reader.find(destination.variables()).render(&names);
     (event.expect("the event can be made"), values)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     environment::Environment,
-    gitlab::{outcome::Outcome, pipeline, slug},
+    gitlab::{outcome::Outcome, slug},
     problem::{Problem, Unmade},
     text::plain,
     time::{self, timestamp},
@@ -56,21 +56,22 @@ pub struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    /// The event of `environment` at the time `now`. `watched` is `NOTIFY_JOB`, `open` are the words of
-    /// `NOTIFY_TEMPLATE_ENV`, `declared` is every variable that the program reads.
+    /// The event of `environment` at the time `now`. `literals` are texts that GitLab may have pasted into its values,
+    /// `watched` is `NOTIFY_JOB`, `open` are the words of `NOTIFY_TEMPLATE_ENV`, `declared` is every variable that the
+    /// program reads.
     pub fn new(
         environment: &'a Environment,
+        literals: &[&str],
         watched: Option<&'a str>,
         open: &[String],
         declared: &[&'static Variable],
         now: SystemTime,
     ) -> Self {
-        let literals = pipeline::written_by_people(environment);
         let reader = Reader {
             environment,
             official_names: false,
             allow_http: true,
-            literals: &literals,
+            literals,
         };
         let mut resolver = Self {
             environment,
@@ -430,15 +431,13 @@ impl<'a> Resolver<'a> {
                 let project = predefined("CI_PROJECT_PATH_SLUG")
                     .or_else(|| predefined("CI_PROJECT_PATH").map(|path| slug::path(&path)))?;
                 let pipeline = predefined("CI_PIPELINE_ID")?;
-                let environment = self.environment_slug().map(|slug| format!("-{slug}"));
                 let part = if self.reported.is_deployment {
                     self.reported.name().map(str::to_owned)
                 } else {
                     self.known_field("service")
                 };
-                let part = part.map(|name| format!("--{}", slug::part(&name)));
-                let [environment, part] = [environment, part].map(Option::unwrap_or_default);
-                Some(format!("{project}-{pipeline}{environment}{part}"))
+                let environment = self.environment_slug();
+                Some(slug::id(&project, &pipeline, environment.as_deref(), part.as_deref()))
             }
             "title" => {
                 let project = predefined("CI_PROJECT_PATH")?;
@@ -503,7 +502,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{template::Template, variables::Renderer as _};
+    use crate::{gitlab::pipeline, template::Template, variables::Renderer as _};
 
     const GITLAB: &[(&str, &str)] = &[
         ("CI_PROJECT_PATH", "Acme/Shop"),
@@ -529,7 +528,8 @@ mod tests {
         let open: Vec<String> = open.iter().map(|&pattern| pattern.to_owned()).collect();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_740_823_651);
         let declared: Vec<&Variable> = crate::destinations::variables().collect();
-        Resolver::new(environment, None, &open, &declared, now)
+        let literals = pipeline::written_by_people(environment);
+        Resolver::new(environment, &literals, None, &open, &declared, now)
     }
 
     fn event(more: &[(&str, &str)]) -> Event {
@@ -606,7 +606,7 @@ mod tests {
     /// The id and the title of a report; `watched` is `NOTIFY_JOB`, `is_of_job` whether it is of one job's deployment.
     fn identity(watched: Option<&str>, is_of_job: bool, more: &[(&str, &str)]) -> (String, String) {
         let environment = environment(more);
-        let mut resolver = Resolver::new(&environment, watched, &[], &[], SystemTime::UNIX_EPOCH);
+        let mut resolver = Resolver::new(&environment, &[], watched, &[], &[], SystemTime::UNIX_EPOCH);
         if is_of_job {
             resolver.report_deploy_job();
         }
@@ -728,7 +728,7 @@ mod tests {
     fn one_part_of_a_matrix_is_known_by_the_pipelines_jobs() {
         let service = |jobs: &[&str]| {
             let environment = environment(&[("EVENT_SERVICE", "{{ job.matrix[0] | default('none') }}")]);
-            let mut resolver = Resolver::new(&environment, Some("deploy"), &[], &[], SystemTime::UNIX_EPOCH);
+            let mut resolver = Resolver::new(&environment, &[], Some("deploy"), &[], &[], SystemTime::UNIX_EPOCH);
             resolver.set_job_names(jobs.iter().copied());
             resolver.finish().0.unwrap().service
         };
@@ -744,7 +744,7 @@ mod tests {
     #[test]
     fn a_report_on_no_job_has_an_empty_matrix() {
         let environment = environment(&[("EVENT_TITLE", "{{ job.matrix | length }}{{ job.matrix | join('-') }}")]);
-        let event = Resolver::new(&environment, None, &[], &[], SystemTime::UNIX_EPOCH).finish();
+        let event = Resolver::new(&environment, &[], None, &[], &[], SystemTime::UNIX_EPOCH).finish();
         assert_eq!(event.0.unwrap().title.as_deref(), Some("0"));
     }
 

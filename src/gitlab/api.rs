@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::outcome::Question;
 use crate::{
     delivery::{
         plan::{Delivered, LARGE, Plan, Step, Verdict},
+        reply::Reply,
         request::{Form, Method, Request, Text, query, segment},
     },
     environment::Environment,
@@ -37,6 +38,7 @@ const ATTEMPTS: u32 = 3;
 /// GitLab's API, as this job may ask it.
 #[derive(Debug, Clone)]
 pub struct GitLab {
+    api: String,
     project: String,
     pipeline: String,
     header: &'static str,
@@ -57,11 +59,19 @@ impl GitLab {
     /// # Errors
     /// Which of them is missing or unusable: the program does not run in a GitLab job.
     pub fn of(environment: &Environment, settings: &Settings, allow_http: bool) -> Result<Self, String> {
-        let needed = |name: &str| {
-            environment
-                .predefined(name)
-                .ok_or_else(|| format!("{name} is not set, as it is in every job of GitLab"))
-        };
+        let gitlab = Self::anywhere(environment, settings, allow_http)?;
+        for name in ["CI_PROJECT_ID", "CI_PIPELINE_ID"] {
+            needed(environment, name)?;
+        }
+        Ok(gitlab)
+    }
+
+    /// The same where this may be no job: then there is an address and a token, and nothing of its own to ask about.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn anywhere(environment: &Environment, settings: &Settings, allow_http: bool) -> Result<Self, String> {
+        let needed = |name: &str| needed(environment, name);
         let api = BaseUrl::parse(needed("CI_API_V4_URL")?)
             .and_then(|url| {
                 if allow_http {
@@ -71,15 +81,15 @@ impl GitLab {
                 }
             })
             .map_err(|why| format!("CI_API_V4_URL {why}"))?;
-        let project = format!("/projects/{}", segment(needed("CI_PROJECT_ID")?));
         let (header, token) = match &settings.token {
             Some(token) => ("PRIVATE-TOKEN", token.clone()),
             None => ("JOB-TOKEN", Secret::new(needed("CI_JOB_TOKEN")?, "CI_JOB_TOKEN")),
         };
         let text = |name: &str| environment.predefined(name).map(str::to_owned);
         Ok(Self {
-            pipeline: segment(needed("CI_PIPELINE_ID")?),
-            project: api.join(&[], &project),
+            pipeline: segment(&text("CI_PIPELINE_ID").unwrap_or_default()),
+            project: segment(&text("CI_PROJECT_ID").unwrap_or_default()),
+            api: api.join(&[], ""),
             header,
             token,
             own_id: text("CI_JOB_ID").and_then(|id| id.parse().ok()),
@@ -87,6 +97,14 @@ impl GitLab {
             own_stage: text("CI_JOB_STAGE"),
             watched: settings.job.clone(),
         })
+    }
+
+    /// The same API, asked about another project, by its id or its path.
+    pub fn of_project(&self, project: &str) -> Self {
+        Self {
+            project: segment(project),
+            ..self.clone()
+        }
     }
 
     /// What is asked about the outcome, and by which job.
@@ -111,9 +129,14 @@ impl GitLab {
 
     /// Every job of the pipeline, earlier attempts included, as one array.
     pub fn jobs(&self) -> Plan {
+        self.jobs_of(&self.pipeline)
+    }
+
+    /// Every job of this or another pipeline of the project, likewise.
+    pub fn jobs_of(&self, pipeline: &str) -> Plan {
         self.paged(
             "jobs",
-            format!("/pipelines/{}/jobs", self.pipeline),
+            self.of_this(&format!("/pipelines/{}/jobs", segment(pipeline))),
             vec![("include_retried", "true".to_owned())],
             Pages::All,
         )
@@ -131,7 +154,7 @@ impl GitLab {
 
     fn triggers(&self, route: &str) -> Plan {
         let path = format!("/pipelines/{}/{route}", self.pipeline);
-        self.paged("trigger jobs", path, Vec::new(), Pages::All)
+        self.paged("trigger jobs", self.of_this(&path), Vec::new(), Pages::All)
     }
 
     /// The latest deployments to an environment, whatever became of them, newest first, as one array.
@@ -141,31 +164,92 @@ impl GitLab {
             ("order_by", "id".to_owned()),
             ("sort", "desc".to_owned()),
         ];
-        self.paged("deployments", "/deployments".to_owned(), filters, Pages::First)
+        self.paged("deployments", self.of_this("/deployments"), filters, Pages::First)
+    }
+
+    /// One page, from 1, of the deployments that were changed after `moment` (RFC 3339), the latest change first, as
+    /// [`page_alone`](Self::page_alone) has it. GitLab takes `updated_after` together with this order alone
+    /// (docs/gitlab.md 11).
+    pub fn deployments_since(&self, moment: &str, page: usize) -> Plan {
+        let filters = [("updated_after", moment), ("order_by", "updated_at"), ("sort", "desc")];
+        self.page_alone(filters, page)
+    }
+
+    /// One page, from 1, of the deployments to an environment, the newest first, likewise.
+    pub fn deployments_page(&self, environment: &str, page: usize) -> Plan {
+        let filters = [("environment", environment), ("order_by", "id"), ("sort", "desc")];
+        self.page_alone(filters, page)
+    }
+
+    /// What GitLab says of the project.
+    pub fn about(&self) -> Plan {
+        limited(vec![object("project", self.request(&self.of_this("")))])
+    }
+
+    /// Every project below a group, those of its subgroups too, but for archived ones, as one array.
+    pub fn projects_of(&self, group: &str) -> Plan {
+        let filters = [
+            ("include_subgroups", "true"),
+            ("archived", "false"),
+            ("with_shared", "false"),
+            ("simple", "true"),
+        ];
+        let filters = filters.map(|(name, value)| (name, value.to_owned())).to_vec();
+        self.paged(
+            "projects",
+            format!("/groups/{}/projects", segment(group)),
+            filters,
+            Pages::All,
+        )
+    }
+
+    /// What GitLab says of a merge request of the project.
+    pub fn merge_request(&self, number: u64) -> Plan {
+        let request = self.request(&self.of_this(&format!("/merge_requests/{number}")));
+        limited(vec![object("merge request", request)])
     }
 
     /// The merge requests that a deployment brought, as one array.
     pub fn merge_requests(&self, deployment: u64) -> Plan {
         let path = format!("/deployments/{deployment}/merge_requests");
-        self.paged("merge requests", path, Vec::new(), Pages::All)
+        self.paged("merge requests", self.of_this(&path), Vec::new(), Pages::All)
     }
 
     /// A JSON file among a job's artifacts.
     pub fn artifact(&self, job: u64, path: &str) -> Plan {
         let path: Vec<String> = path.split('/').map(segment).collect();
-        let request = self.request(&format!("/jobs/{job}/artifacts/{}", path.join("/")));
-        let step = Step::new("artifact", request, |reply, _| match reply.expect_json() {
-            Ok(_) => Verdict::Delivered(Delivered {
-                json: reply.shared_json(),
+        let path = self.of_this(&format!("/jobs/{job}/artifacts/{}", path.join("/")));
+        limited(vec![object("artifact", self.request(&path))])
+    }
+
+    /// The path of something of the project's.
+    fn of_this(&self, path: &str) -> String {
+        format!("/projects/{}{path}", self.project)
+    }
+
+    /// One page of deployments and no other: `{"items": […], "has_more": …}`. A list of any length is read page by page,
+    /// and of each only what is needed is kept.
+    fn page_alone(&self, filters: [(&str, &str); 3], page: usize) -> Plan {
+        let (page, per_page) = (page.to_string(), PER_PAGE.to_string());
+        let pairs = filters
+            .into_iter()
+            .chain([("per_page", per_page.as_str()), ("page", page.as_str())]);
+        let request = self.request(&self.of_this(&format!("/deployments{}", query(pairs))));
+        let step = Step::new("deployments", request, |reply, _| {
+            let (items, has_more) = match listed(reply) {
+                Ok(listed) => listed,
+                Err(verdict) => return verdict,
+            };
+            Verdict::Delivered(Delivered {
+                json: Some(Rc::new(json!({ "items": items, "has_more": has_more }))),
                 ..Delivered::default()
-            }),
-            Err(unexpected) => unexpected.into(),
+            })
         });
-        limited(vec![step])
+        limited(vec![step.large()])
     }
 
     fn request(&self, path: &str) -> Request {
-        Request::new(Method::Get, format!("{}{path}", self.project))
+        Request::new(Method::Get, format!("{}{path}", self.api))
             .header(self.header, Text::default().secret(&self.token, Form::Plain))
     }
 
@@ -181,11 +265,45 @@ impl GitLab {
     }
 }
 
+fn needed<'e>(environment: &'e Environment, name: &str) -> Result<&'e str, String> {
+    environment
+        .predefined(name)
+        .ok_or_else(|| format!("{name} is not set, as it is in every job of GitLab"))
+}
+
 fn limited(steps: Vec<Step>) -> Plan {
     let mut plan = Plan::new(None, steps);
     plan.address = Some("CI_API_V4_URL");
     plan.attempts = Some(ATTEMPTS);
     plan
+}
+
+/// A question that is answered with JSON.
+fn object(name: &'static str, request: Request) -> Step {
+    Step::new(name, request, |reply, _| match reply.expect_json() {
+        Ok(_) => Verdict::Delivered(Delivered {
+            json: reply.shared_json(),
+            ..Delivered::default()
+        }),
+        Err(unexpected) => unexpected.into(),
+    })
+}
+
+/// What a page of a list holds, and whether there are more.
+fn listed(reply: &Reply) -> Result<(&Vec<Value>, bool), Verdict> {
+    match reply.expect_json()? {
+        Value::Array(items) => {
+            // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
+            let has_more = match reply.header("x-next-page") {
+                Some(next) => !next.trim().is_empty(),
+                None => items.len() == PER_PAGE,
+            };
+            Ok((items, has_more && !items.is_empty()))
+        }
+        _ => Err(Verdict::Rejected(
+            "GitLab's API answered with JSON that is no list".to_owned(),
+        )),
+    }
 }
 
 /// How much of a list is wanted.
@@ -227,10 +345,9 @@ impl Pager {
         // What one page may be long, all of them may be long together.
         let left = LARGE.saturating_sub(before.bytes);
         Step::new(self.name, request, move |reply, _| {
-            let items = match reply.expect_json() {
-                Ok(Value::Array(items)) => items,
-                Ok(_) => return Verdict::Rejected("GitLab's API answered with JSON that is no list".to_owned()),
-                Err(unexpected) => return unexpected.into(),
+            let (items, has_more) = match listed(reply) {
+                Ok(listed) => listed,
+                Err(verdict) => return verdict,
             };
             if reply.body.len() > left {
                 return Verdict::Rejected(format!(
@@ -238,15 +355,10 @@ impl Pager {
                     pager.name
                 ));
             }
-            // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
-            let has_more = match reply.header("x-next-page") {
-                Some(next) => !next.trim().is_empty(),
-                None => items.len() == PER_PAGE,
-            };
             let mut found = before.clone();
             found.bytes += reply.body.len();
             found.pages.push(Rc::new(items.clone()));
-            if has_more && !items.is_empty() && pager.pages == Pages::All {
+            if has_more && pager.pages == Pages::All {
                 if number == PAGES {
                     return Verdict::Rejected(format!(
                         "the {} are more than the {} that are read ({PAGES} pages)",
@@ -271,10 +383,7 @@ impl Pager {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        delivery::{plan::Sent, reply::Reply},
-        variables::Reader,
-    };
+    use crate::{delivery::plan::Sent, variables::Reader};
 
     fn gitlab() -> GitLab {
         let own = [

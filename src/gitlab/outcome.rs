@@ -13,7 +13,7 @@ use crate::{
     event::{Action, DeployJob},
     time::timestamp,
 };
-pub use watched::is_part;
+pub use watched::{is_part, whole};
 
 /// What is asked, and by which job.
 #[derive(Debug, Clone, Copy, Default)]
@@ -287,7 +287,7 @@ fn shortened(names: &[String]) -> String {
 }
 
 /// Whole seconds, rounded.
-fn seconds(seconds: f64) -> Option<u64> {
+pub(super) fn seconds(seconds: f64) -> Option<u64> {
     let duration = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
     Some(duration.saturating_add(Duration::from_millis(500)).as_secs())
 }

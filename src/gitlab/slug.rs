@@ -52,6 +52,14 @@ pub fn part(name: &str) -> String {
     slug
 }
 
+/// The id of an event: of a pipeline of the project with this slug, of the environment with this slug if there is one, and of
+/// the job or service that is called so, if there is one.
+pub fn id(project: &str, pipeline: &str, environment: Option<&str>, part: Option<&str>) -> String {
+    let environment = environment.map(|slug| format!("-{slug}")).unwrap_or_default();
+    let part = part.map(|name| format!("--{}", self::part(name))).unwrap_or_default();
+    format!("{project}-{pipeline}{environment}{part}")
+}
+
 /// The last six digits, to the base 36, of the name's SHA-256 taken as one number.
 fn suffix(name: &str) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";

@@ -194,6 +194,13 @@ impl Entry {
         }
     }
 
+    /// Whether it says under which identifier an entity of an event was written, or was to be.
+    pub fn names_entity(&self) -> bool {
+        let target = Target::parse(&format!("{}:{}", self.destination, self.operation));
+        let writes = target.is_ok_and(|target| target.operation.entity.is_some() && !target.operation.is_read);
+        writes && self.identifier.is_some() && self.event_id.is_some()
+    }
+
     /// Whether this tells of the same event, the same operation and the same receiver as `other`.
     pub fn is_about(&self, other: &Self) -> bool {
         self.destination == other.destination

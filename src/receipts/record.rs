@@ -127,6 +127,13 @@ impl<'a> Record<'a> {
         None
     }
 
+    /// Writes how something ended that was not among the deliveries.
+    pub fn add(&mut self, subject: &Subject, result: &DeliveryResult) {
+        self.entries.push(None);
+        self.kept.push(None);
+        self.end(self.entries.len() - 1, subject, None, result);
+    }
+
     /// Writes the receipt as it is now.
     pub fn write(&mut self) {
         let Some(folder) = self.folder else { return };

@@ -191,6 +191,45 @@ impl FromVariable for Seconds {
     const KIND: Kind = Kind::Seconds;
 }
 
+/// How far back something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// To the beginning of this pipeline, and not beyond it.
+    Pipeline,
+    /// So long.
+    Last(Duration),
+}
+
+/// The longest window: ten years.
+const LONGEST_WINDOW: Duration = Duration::from_hours(24 * 3660);
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let word = text.trim().to_lowercase();
+        if word == "pipeline" {
+            return Ok(Self::Pipeline);
+        }
+        let seconds = |number: &str, unit: u64| number.trim().parse::<u64>().ok()?.checked_mul(unit);
+        let units = [("m", 60), ("h", 3600), ("d", 86_400)];
+        let mut windows = units
+            .into_iter()
+            .filter_map(|(sign, unit)| seconds(word.strip_suffix(sign)?, unit).map(Duration::from_secs));
+        match windows.next() {
+            Some(window) if !window.is_zero() && window <= LONGEST_WINDOW => Ok(Self::Last(window)),
+            _ => Err(D::Error::custom(format!(
+                "is `{}`; it has to be a whole number of minutes, hours or days, as in 30m, 48h or 90d (3660d at most), or \
+                 pipeline",
+                truncate(&text, 60)
+            ))),
+        }
+    }
+}
+
+impl FromVariable for Window {
+    const KIND: Kind = Kind::Window;
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flag(pub bool);

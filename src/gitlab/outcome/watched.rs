@@ -194,7 +194,7 @@ fn without_number(name: &str) -> Option<&str> {
 }
 
 /// The name that a part's siblings share.
-fn whole(name: &str) -> &str {
+pub fn whole(name: &str) -> &str {
     let unnumbered = without_number(name).unwrap_or(name);
     match unnumbered.find(": [") {
         Some(start) if is_matrix(&unnumbered[start..]) => &unnumbered[..start],

@@ -1,0 +1,317 @@
+//! The end of a pipeline: what its jobs kept as undelivered is delivered, by the rules of a replay, and the end of a deploy
+//! job that could not tell it itself is told where no service can be asked. Receipts and files are read from GitLab, job
+//! by job: no artifact is downloaded, so that none that has expired can keep this job from starting.
+
+use std::path::{Component, Path, PathBuf};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{AT_ONCE, Scene, records::Record};
+use crate::{
+    commands::{
+        doubt::Doubt,
+        replay::{Authority, Judgement, Kept, authority, delivery, values},
+        runner::{self, Delivery, Runner},
+        setup::Setup,
+    },
+    comparison::teller::times,
+    delivery::plan::Plan,
+    destinations::Target,
+    event::{Action, Event},
+    facts::record::{Left, Untold},
+    gitlab::{deployment::Meaning, job::Job, outcome},
+    problem::Problem,
+    receipts::{
+        folder::UNDELIVERED,
+        once::{self, Attempt, Decision},
+        receipt::{Entry, Receipt},
+        undelivered::Undelivered,
+    },
+    time,
+    variables::Values,
+};
+
+/// No more kept files are delivered at once.
+const MOST_FILES: usize = 1000;
+
+/// GitLab's reason that says by itself that an `after_script` had no turn.
+const WITHOUT_TURN: &[&str] = &["image_pull_failure"];
+/// Reasons behind which it may have had one (docs/gitlab.md 14).
+const PERHAPS_WITHOUT_TURN: &[&str] = &[
+    "job_execution_timeout",
+    "runner_system_failure",
+    "script_failure",
+    "runner_external_dependency_failure",
+    "runner_interrupted",
+];
+
+/// What the jobs of the pipeline left.
+pub struct LeftBehind {
+    /// Each job that left a receipt, with it.
+    receipts: Vec<(Job, Receipt)>,
+    /// The jobs of which nobody can tell.
+    unknown: Vec<u64>,
+    kept: Vec<Kept>,
+    authority: Authority,
+    /// What can't be delivered, and why.
+    pub problems: Vec<Problem>,
+}
+
+/// The end of a deploy job that is told to a service.
+pub struct Told {
+    target: Target,
+    event: Event,
+    values: Values,
+    /// Why it may have been told already, if so.
+    doubt: Option<Doubt>,
+}
+
+impl LeftBehind {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Why the pipeline's jobs can't be listed.
+    pub async fn read(scene: &Scene<'_>, runner: &Runner<'_>, pipeline: u64, folder: &Path) -> Result<Self, Untold> {
+        let setup = scene.setup;
+        let Some((_, gitlab)) = scene.projects.first() else {
+            return Ok(Self::nothing(setup));
+        };
+        let jobs = scene.recorder.jobs(gitlab, &pipeline.to_string()).await?;
+        let own = setup.origin().job_id.and_then(|id| id.parse::<u64>().ok());
+        let with_files = jobs.iter().filter(|job| job.has_artifacts && Some(job.id) != own);
+        let reading = stream::iter(with_files)
+            .map(|job| async move { (job, scene.recorder.receipt(gitlab, job.id, folder).await) });
+        let found: Vec<(&Job, Left<Receipt>)> = reading.buffered(AT_ONCE).collect().await;
+        let mut left = Self::nothing(setup);
+        for (job, receipt) in found {
+            match receipt {
+                Left::There(receipt) => left.receipts.push((job.clone(), receipt)),
+                Left::Missing => {}
+                Left::Unknown(why) => {
+                    let what = format!("the receipt of job {} can't be read: {why}", job.id);
+                    left.problems.push(Problem::new("GitLab", what));
+                    left.unknown.push(job.id);
+                }
+            }
+        }
+        left.keep(scene, folder).await;
+        let name = setup.environment.predefined("CI_JOB_NAME").unwrap_or_default();
+        let earlier = outcome::earlier_attempts(&jobs, own.unwrap_or_default(), name);
+        let receipt_of = |job: &Job| left.receipts.iter().find(|(other, _)| other.id == job.id);
+        let mut attempts: Vec<Attempt> = earlier
+            .iter()
+            .map(|job| Attempt {
+                job: (*job).clone(),
+                receipt: receipt_of(job).map(|(_, receipt)| receipt.clone()),
+            })
+            .collect();
+        let of_others = left
+            .receipts
+            .iter()
+            .filter(|(job, _)| !earlier.iter().any(|own| own.id == job.id));
+        attempts.extend(of_others.map(|(job, receipt)| Attempt {
+            job: job.clone(),
+            receipt: Some(receipt.clone()),
+        }));
+        attempts.extend(
+            runner
+                .folder
+                .iter()
+                .filter_map(|folder| Attempt::of_this_job(folder.begun())),
+        );
+        left.authority.attempts = attempts;
+        left.authority.receipts = left.receipts.iter().map(|(_, receipt)| receipt.clone()).collect();
+        Ok(left)
+    }
+
+    fn nothing(setup: &Setup) -> Self {
+        Self {
+            receipts: Vec::new(),
+            unknown: Vec::new(),
+            kept: Vec::new(),
+            authority: Authority {
+                targets: authority(setup).0,
+                receipts: Vec::new(),
+                is_of_pipeline: true,
+                attempts: Vec::new(),
+            },
+            problems: Vec::new(),
+        }
+    }
+
+    /// Reads the files that the receipts list.
+    async fn keep(&mut self, scene: &Scene<'_>, folder: &Path) {
+        let Some((_, gitlab)) = scene.projects.first() else {
+            return;
+        };
+        let listed = self.receipts.iter().flat_map(|(job, receipt)| {
+            let names = receipt.undelivered.iter().filter(|name| is_kept_name(name));
+            names.map(|name| (job.id, folder.join(name)))
+        });
+        let listed: Vec<(u64, PathBuf)> = listed.take(MOST_FILES).collect();
+        let reading = stream::iter(listed).map(|(job, path)| async move {
+            let file = scene.recorder.file(gitlab, job, &path).await;
+            (job, path, file)
+        });
+        let files: Vec<_> = reading.buffered(AT_ONCE).collect().await;
+        for (job, path, file) in files {
+            let name = PathBuf::from(format!("job {job}: {}", path.display()));
+            let read = match file {
+                Left::There(json) => Undelivered::from_json(&json),
+                Left::Missing => Err("is listed in the job's receipt, and is not among its artifacts".to_owned()),
+                Left::Unknown(why) => Err(format!("can't be read: {why}")),
+            };
+            match read {
+                Ok(undelivered) if undelivered.origin.job_id.as_deref() != Some(&job.to_string()) => {
+                    let what = "is another job's, which keeps it";
+                    self.problems.push(Problem::new(name.display().to_string(), what));
+                }
+                Ok(undelivered) => self.kept.push(Kept {
+                    path: name,
+                    values: values(scene.setup, &undelivered),
+                    undelivered,
+                    is_named: false,
+                }),
+                Err(why) => self.problems.push(Problem::new(name.display().to_string(), why)),
+            }
+        }
+        self.kept
+            .sort_by(|a, b| a.undelivered.event.time.cmp(&b.undelivered.event.time));
+    }
+
+    /// The deliveries of what was kept, and of the ends that are `told`.
+    pub fn deliveries<'e>(&'e self, setup: &Setup, told: &'e [Told]) -> Vec<Delivery<'e>> {
+        let of_kept = self.kept.iter().map(|file| {
+            let judgement = Judgement::new(setup, file, &self.authority);
+            delivery(setup, file, &judgement)
+        });
+        of_kept.chain(told.iter().map(|one| self.end(setup, one))).collect()
+    }
+
+    fn end<'e>(&self, setup: &Setup, told: &'e Told) -> Delivery<'e> {
+        let Told {
+            target,
+            event,
+            values,
+            doubt,
+        } = told;
+        let counts = target.counts(values);
+        let attempts: &[Attempt] = if counts { &self.authority.attempts } else { &[] };
+        let receiver = target.receiver(values);
+        let redactor = setup.console.redactor();
+        let plan = match (
+            once::decide(attempts, target, receiver.as_deref(), event, redactor),
+            doubt,
+        ) {
+            (Decision::Skip(why), _) => Ok(Plan::skip(why)),
+            (Decision::Doubt(once::Doubt { why, since }), _) => {
+                let doubt = Doubt {
+                    why,
+                    since,
+                    is_wanted: false,
+                };
+                runner::plan(setup, target, event, values, true, Some(&doubt))
+            }
+            (Decision::Send, doubt) => runner::plan(setup, target, event, values, true, doubt.as_ref()),
+        };
+        let page = event.job.url.as_deref().unwrap_or_default();
+        Delivery {
+            target: *target,
+            event: Some(event),
+            values: values.clone(),
+            in_doubt: doubt.is_some(),
+            plan,
+            heading: Some(format!(
+                "the end that a deploy job could not tell: {} ({page})",
+                event.summary()
+            )),
+            entities: None,
+        }
+    }
+
+    /// The ends of deploy jobs that are to be told to `target`, which can't be asked what it knows.
+    pub fn ends(&self, scene: &Scene<'_>, target: Target) -> Vec<Told> {
+        let found = scene.setup.find(target.destination);
+        if !target.operation.tells(|name| found.is_given(name)) || target.operation.is_drastic {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        for record in scene.records.iter().filter(|record| record.is_wanted) {
+            let Meaning::Happened(deployment, Action::Failure) = record.meaning(scene.now) else {
+                continue;
+            };
+            let Some(job) = deployment.made_by.as_ref().map(|by| &by.job) else {
+                continue;
+            };
+            let moment = times(deployment, scene.now);
+            let (event, names) = scene.tell((record, None), deployment, (&Action::Failure, moment), None);
+            let Ok(event) = event else { continue };
+            if self.was_told(target, job, &event) {
+                continue;
+            }
+            let Some(doubt) = self.turn(record, job) else { continue };
+            told.push(Told {
+                target,
+                values: found.render(&names),
+                event,
+                doubt,
+            });
+        }
+        told
+    }
+
+    /// Whether a receipt tells of it: of the job itself, which then had its turn, or of a report about it.
+    fn was_told(&self, target: Target, job: &Job, event: &Event) -> bool {
+        let is_about = |entry: &Entry| {
+            let page = entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref());
+            let is_run = page.is_some() && page == job.web_url.as_deref();
+            let is_event = entry.event_id == event.id && entry.action.as_deref() == event.known_action();
+            entry.destination == target.destination.name && (is_run || is_event)
+        };
+        let mut receipts = self.receipts.iter();
+        receipts.any(|(other, receipt)| other.id == job.id || receipt.entries().any(is_about))
+    }
+
+    /// Whether the job may have told its end although it left no receipt; none where it may be anything else.
+    fn turn(&self, record: &Record, job: &Job) -> Option<Option<Doubt>> {
+        let reason = job.failure_reason.as_deref().unwrap_or_default();
+        if WITHOUT_TURN.contains(&reason) {
+            return Some(None);
+        }
+        if !PERHAPS_WITHOUT_TURN.contains(&reason) {
+            return None;
+        }
+        let jobs = || {
+            record
+                .attempts
+                .iter()
+                .filter_map(|one| Some(&one.made_by.as_ref()?.job))
+        };
+        // Which of its attempts uploaded something, and no receipt: then its own artifacts stand in the receipts' place.
+        let without = jobs().find(|job| {
+            let has_receipt = self.receipts.iter().any(|(other, _)| other.id == job.id);
+            (job.has_artifacts || self.unknown.contains(&job.id)) && !has_receipt
+        });
+        Some(without.map(|job| Doubt {
+            why: format!(
+                "job {} failed ({reason}), and its artifacts show no receipt, so it can't be known whether it told this \
+                 itself; `.notify-event/` among the `paths` of its artifacts would tell",
+                job.id
+            ),
+            since: job.started_at.as_deref().and_then(time::parse).unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+            is_wanted: false,
+        }))
+    }
+}
+
+/// Whether a receipt may name such a file: one in the folder that is there for it.
+fn is_kept_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let is = |part: Option<Component>, is: &dyn Fn(&str) -> bool| match part {
+        Some(Component::Normal(part)) => part.to_str().is_some_and(is),
+        _ => false,
+    };
+    is(parts.next(), &|part| part == UNDELIVERED)
+        && is(parts.next(), &|part| part.ends_with(".json"))
+        && parts.next().is_none()
+}

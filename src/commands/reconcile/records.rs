@@ -1,0 +1,252 @@
+//! GitLab's records, each of one job's deployment by one pipeline, and the receipts that tell where its entity is.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt as _, stream};
+
+use super::{AT_ONCE, Scene};
+use crate::{
+    event::Action,
+    facts::record::{Left, Recorder},
+    gitlab::{
+        api::GitLab,
+        deployment::{Deployment, Meaning, meaning},
+        job::Job,
+        outcome::is_part,
+    },
+    receipts::receipt::{Entry, Receipt},
+};
+
+/// More jobs of a pipeline than this are not looked into for receipts.
+const MOST_JOBS: usize = 100;
+
+/// The deployments of one job of one pipeline to one environment: its attempts.
+#[derive(Debug)]
+pub struct Record {
+    /// Its place among all records.
+    pub number: usize,
+    /// The place of its project among all projects.
+    pub project: usize,
+    /// The pipeline's id.
+    pub pipeline: u64,
+    /// The environment's name.
+    pub environment: String,
+    /// The job's name.
+    pub job: String,
+    /// The attempts, in the order of their ids.
+    pub attempts: Vec<Deployment>,
+    /// Whether it is to be compared; the others only tell what is newer.
+    pub is_wanted: bool,
+}
+
+impl Record {
+    /// What it means.
+    pub fn meaning(&self, now: SystemTime) -> Meaning<'_> {
+        meaning(&self.attempts, now)
+    }
+
+    /// What it is called where no entity is known.
+    pub fn name(&self, scene: &Scene<'_>) -> String {
+        self.name_at(scene, None)
+    }
+
+    /// What it is called: by its entity, and else by what it is of.
+    pub fn name_at(&self, scene: &Scene<'_>, place: Option<&(String, String)>) -> String {
+        match place {
+            Some((_, identifier)) => identifier.clone(),
+            None => {
+                let project = &scene.projects[self.project].0.path;
+                format!("{project} #{}, `{}` to {}", self.pipeline, self.job, self.environment)
+            }
+        }
+    }
+
+    /// Nothing of it was made before this.
+    pub fn begins(&self) -> SystemTime {
+        let of_one = |one: &Deployment| {
+            let of_pipeline = one.made_by.as_ref().and_then(|by| by.pipeline_created_at);
+            of_pipeline.or(one.created_at)
+        };
+        let first = self.attempts.iter().map(of_one).min().flatten();
+        let first = first.and_then(|first| first.checked_sub(Duration::from_mins(1)));
+        first.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Whether the record still says the same, by all deployments to its environment as they are `now`.
+    pub fn is_still(&self, now: &[Deployment], deployment: &Deployment, action: &Action, moment: SystemTime) -> bool {
+        let is_ours = |one: &&Deployment| {
+            let by = one.made_by.as_ref();
+            by.is_some_and(|by| by.pipeline == self.pipeline && by.job.name == self.job)
+        };
+        let attempts: Vec<Deployment> = now.iter().filter(is_ours).cloned().collect();
+        let is_same = |one: &Deployment, other: &Action| {
+            let times = |one: &Deployment| one.made_by.as_ref().map(|by| by.deploy_job(action, 1));
+            one.id == deployment.id && other == action && times(one) == times(deployment)
+        };
+        match meaning(&attempts, moment) {
+            Meaning::Happened(one, other) | Meaning::Unstarted(one, other) => is_same(one, &other),
+            Meaning::Nothing | Meaning::Unclear(_) => false,
+        }
+    }
+}
+
+/// The records that the deployments of a project are. `is_wanted` says of one by pipeline, environment and job whether it is
+/// to be compared. And how many there are whose job is deleted.
+pub fn records(
+    project: usize,
+    deployments: Vec<Deployment>,
+    is_wanted: impl Fn(u64, &str, &str) -> bool,
+) -> (Vec<Record>, usize) {
+    let mut gone = 0;
+    let mut by_job: BTreeMap<(u64, String, String), Vec<Deployment>> = BTreeMap::new();
+    for deployment in deployments {
+        match &deployment.made_by {
+            Some(by) => {
+                let key = (by.pipeline, deployment.environment.clone(), by.job.name.clone());
+                by_job.entry(key).or_default().push(deployment);
+            }
+            None => gone += 1,
+        }
+    }
+    let records = by_job
+        .into_iter()
+        .map(|((pipeline, environment, job), attempts)| Record {
+            number: 0,
+            project,
+            pipeline,
+            is_wanted: is_wanted(pipeline, &environment, &job),
+            environment,
+            job,
+            attempts,
+        });
+    (records.collect(), gone)
+}
+
+/// The receipts that tell where the entities of `missing` records are, for each by its number, the one that counts most
+/// first: of its own job; else of a report that names this job; else of a report of its environment, where no other job
+/// deploys there. Each holds what it says of this record, and nothing else.
+pub async fn receipts(
+    scene: &Scene<'_>,
+    missing: Vec<&Record>,
+    destinations: &[&str],
+    folder: &Path,
+) -> BTreeMap<usize, Vec<Receipt>> {
+    let own = stream::iter(missing.iter().copied()).map(|record| async move {
+        let gitlab = &scene.projects[record.project].1;
+        (record, own_receipt(scene.recorder, gitlab, record, folder).await)
+    });
+    let own: Vec<(&Record, Option<Receipt>)> = own.buffer_unordered(AT_ONCE).collect().await;
+    let names_all = |receipt: &Receipt| {
+        destinations.iter().all(|name| {
+            receipt
+                .entries()
+                .any(|entry| entry.destination == *name && entry.names_entity())
+        })
+    };
+    let mut pipelines: BTreeMap<(usize, u64), Vec<&Record>> = BTreeMap::new();
+    let mut told: BTreeMap<usize, Vec<Receipt>> = BTreeMap::new();
+    for (record, receipt) in own {
+        if !receipt.as_ref().is_some_and(names_all) {
+            pipelines
+                .entry((record.project, record.pipeline))
+                .or_default()
+                .push(record);
+        }
+        told.entry(record.number).or_default().extend(receipt);
+    }
+    let reports = stream::iter(pipelines).map(|((project, pipeline), records)| async move {
+        let gitlab = &scene.projects[project].1;
+        (records, all_receipts(scene.recorder, gitlab, pipeline, folder).await)
+    });
+    let reports: Vec<(Vec<&Record>, Vec<Receipt>)> = reports.buffer_unordered(AT_ONCE).collect().await;
+    for (records, receipts) in reports {
+        for record in records {
+            let is_of_run = |entry: &Entry| {
+                let page = entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref());
+                let pages = record
+                    .attempts
+                    .iter()
+                    .filter_map(|one| one.made_by.as_ref()?.job.web_url.as_deref());
+                page.is_some_and(|page| pages.into_iter().any(|own| own == page))
+            };
+            let names_job = |receipt: &Receipt| {
+                let job = receipt.event.as_ref().and_then(|event| event["job"].as_str());
+                job.is_some_and(|job| job == record.job || is_part(&record.job, job))
+            };
+            let of_environment = |receipt: &Receipt| {
+                let event = receipt.event.as_ref();
+                event.is_some_and(|event| event["environment"] == *record.environment)
+            };
+            let same_place = |other: &&Record| {
+                (other.project, other.pipeline, &other.environment)
+                    == (record.project, record.pipeline, &record.environment)
+            };
+            let is_alone = scene
+                .records
+                .iter()
+                .filter(|other| other.is_wanted)
+                .filter(same_place)
+                .count()
+                == 1;
+            let mut named: Vec<Receipt> = Vec::new();
+            named.extend(receipts.iter().map(|receipt| only(receipt, is_of_run)));
+            named.extend(receipts.iter().filter(|receipt| names_job(receipt)).map(of_last));
+            if is_alone {
+                named.extend(receipts.iter().filter(|receipt| of_environment(receipt)).map(of_last));
+            }
+            told.entry(record.number).or_default().extend(named);
+        }
+    }
+    told
+}
+
+/// What a receipt says of the event that its last run was about.
+fn of_last(receipt: &Receipt) -> Receipt {
+    let id = receipt.event.as_ref().and_then(|event| event["id"].as_str());
+    only(receipt, |entry| entry.event_id.as_deref() == id)
+}
+
+fn only(receipt: &Receipt, is: impl Fn(&Entry) -> bool) -> Receipt {
+    let mut receipt = receipt.clone();
+    receipt.earlier.retain(&is);
+    receipt.destinations.retain(&is);
+    receipt
+}
+
+/// The receipt of the deploy job itself: of its attempts the last that left one.
+async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record, folder: &Path) -> Option<Receipt> {
+    let jobs = record
+        .attempts
+        .iter()
+        .rev()
+        .filter_map(|one| Some(&one.made_by.as_ref()?.job));
+    for (place, job) in jobs.enumerate() {
+        // GitLab says of a job whether it has an archive; of the last attempt it is tried all the same.
+        if place > 0 && !job.has_artifacts {
+            continue;
+        }
+        if let Left::There(receipt) = recorder.receipt(gitlab, job.id, folder).await {
+            return Some(receipt);
+        }
+    }
+    None
+}
+
+/// All receipts that the jobs of a pipeline left, the last first.
+async fn all_receipts(recorder: &Recorder<'_>, gitlab: &GitLab, pipeline: u64, folder: &Path) -> Vec<Receipt> {
+    let mut jobs: Vec<Job> = recorder.jobs(gitlab, &pipeline.to_string()).await.unwrap_or_default();
+    jobs.retain(|job| job.has_artifacts);
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
+    jobs.truncate(MOST_JOBS);
+    let receipts = stream::iter(jobs).map(|job| async move { recorder.receipt(gitlab, job.id, folder).await });
+    let receipts: Vec<Left<Receipt>> = receipts.buffered(AT_ONCE).collect().await;
+    let there = receipts.into_iter().filter_map(|left| match left {
+        Left::There(receipt) => Some(receipt),
+        Left::Missing | Left::Unknown(_) => None,
+    });
+    there.collect()
+}
