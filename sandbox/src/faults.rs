@@ -43,6 +43,10 @@ pub enum Fault {
     EchoSecrets,
     /// The request is read, and never answered.
     Hang,
+    /// The request is processed and answered, and before the answer is sent, this is merged into what a service holds
+    /// (the one that was asked, or another), as [`crate::Sandbox::seed`] does: what somebody else changes between two
+    /// requests. Where it can't be seeded, the reply says so with status 500.
+    ThenSeed(Service, Value),
 }
 
 impl Fault {
@@ -89,10 +93,10 @@ impl FaultRule {
     /// Reads a rule from what `POST /_sandbox/faults` takes:
     /// `{"service":"port","on":"POST /v1/blueprints","times":1,"fault":{"kind":"status","code":429,"headers":{},"body":""}}`.
     /// The other kinds are `delay` and its `milliseconds`, `reset`, `process_then_reset`, `process_then` and its `fault`,
-    /// `truncate`, `oversize` and its `bytes`, `html`, `not_json`, `redirect` and its `location`, `echo_secrets`, `hang`.
+    /// `truncate`, `oversize` and its `bytes`, `html`, `not_json`, `redirect` and its `location`, `echo_secrets`, `hang`,
+    /// `then_seed` and its `service` and `state`.
     pub(crate) fn from_json(rule: &Value) -> Result<(Service, Self), String> {
-        let name = rule["service"].as_str().ok_or("\"service\" is missing")?;
-        let service = Service::named(name).ok_or(format!("there is no service {name:?}"))?;
+        let service = service(rule)?;
         let on = match &rule["on"] {
             Value::Null => None,
             Value::String(on) => Some(on.clone()),
@@ -105,6 +109,11 @@ impl FaultRule {
         let fault = fault(&rule["fault"])?;
         Ok((service, Self { on, times, fault }))
     }
+}
+
+fn service(of: &Value) -> Result<Service, String> {
+    let name = of["service"].as_str().ok_or("\"service\" is missing")?;
+    Service::named(name).ok_or(format!("there is no service {name:?}"))
 }
 
 fn fault(fault: &Value) -> Result<Fault, String> {
@@ -123,6 +132,7 @@ fn fault(fault: &Value) -> Result<Fault, String> {
         "redirect" => Fault::Redirect(fault["location"].as_str().ok_or("\"location\" is missing")?.to_owned()),
         "echo_secrets" => Fault::EchoSecrets,
         "hang" => Fault::Hang,
+        "then_seed" => Fault::ThenSeed(service(fault)?, fault["state"].clone()),
         kind => return Err(format!("there is no fault {kind:?}")),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -136,6 +137,14 @@ impl Sandbox {
                 fault,
             },
         );
+    }
+
+    /// Seeds once `times` requests of a service that fit `on` have been answered (see [`Sandbox::fail_on`]), before the
+    /// last of these answers is sent: what changes between two requests, at the same service or another. As each of
+    /// these requests meets a fault thereby ([`Fault::ThenSeed`]), faults that are queued later wait for others.
+    pub fn seed_after(&self, asked: Service, on: &str, times: usize, seeded: Service, state: Value) {
+        self.fail_on(asked, on, times.saturating_sub(1), Fault::Delay(Duration::ZERO));
+        self.fail_on(asked, on, 1, Fault::ThenSeed(seeded, state));
     }
 
     /// Forgets the faults that still wait for their requests.

@@ -214,6 +214,14 @@ async fn answer_as(
         Some(Fault::Redirect(location)) => plain(Reply::empty(307).with("location", &location)),
         Some(Fault::EchoSecrets) => plain(shared.stand_ins().of(service).error_reply(400, &echo(request))),
         Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::ThenSeed(changed, state)) => {
+            let reply = process().await;
+            let seeded = shared.stand_ins().of(changed).seed(state);
+            plain(seeded.map_or_else(
+                |problem| Reply::text(500, &format!("{} can't be seeded: {problem}", changed.name())),
+                |()| reply,
+            ))
+        }
     })
 }
 

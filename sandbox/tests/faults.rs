@@ -284,12 +284,16 @@ fn everything_works_over_http_too() {
         );
     }
     let nested = json!({"kind": "process_then", "fault": {"kind": "html"}});
-    let rule = json!({"service": "rely", "fault": nested});
-    assert_eq!(own("POST", "/_sandbox/faults", rule).0, 200);
+    let change = json!({"kind": "then_seed", "service": "port", "state": {}});
+    for fault in [nested, change] {
+        let rule = json!({"service": "rely", "fault": fault});
+        assert_eq!(own("POST", "/_sandbox/faults", rule).0, 200);
+    }
     for bad in [
         json!({}),
         json!({"service": "cto", "fault": {"kind": "process_then"}}),
         json!({"service": "x", "fault": {"kind": "reset"}}),
+        json!({"service": "cto", "fault": {"kind": "then_seed"}}),
         json!({"service": "cto", "fault": {"kind": "x"}}),
         json!({"service": "cto", "times": -1, "fault": {"kind": "reset"}}),
         json!({"service": "cto", "fault": {"kind": "delay"}}),

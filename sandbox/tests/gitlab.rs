@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Reply, gitlab, gitlab_user, with};
+use common::{Reply, each, error, gitlab, gitlab_user, message, refusal, with};
 use sandbox::{Fault, GitLabAccess, Options, Sandbox, Service};
 use serde_json::{Value, json};
 
@@ -13,30 +13,6 @@ const DEPLOYMENTS: &str = "/api/v4/projects/42/deployments";
 /// The pipeline's jobs from now on.
 fn seed_jobs(sandbox: &Sandbox, jobs: &Value) {
     sandbox.seed(Service::GitLab, json!({"pipelines": {"8812": {"jobs": jobs}}}));
-}
-
-/// One field of each of a list's records.
-fn each(reply: &Reply, field: &str) -> Vec<Value> {
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    let listed = reply.json();
-    listed
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|one| one[field].clone())
-        .collect()
-}
-
-fn refusal(reply: &Reply) -> (u16, Value) {
-    (reply.status, reply.json())
-}
-
-fn message(status: u16, text: &str) -> (u16, Value) {
-    (status, json!({"message": text}))
-}
-
-fn error(status: u16, text: &str) -> (u16, Value) {
-    (status, json!({"error": text}))
 }
 
 fn token(sandbox: &Sandbox) -> String {
@@ -814,7 +790,7 @@ fn nothing_else_is_served_and_nothing_is_written() {
     for client in [gitlab(&sandbox), gitlab_user(&sandbox)] {
         for path in [
             "/api/v4",
-            "/api/v4/projects/42",
+            "/api/v4/groups/acme",
             "/api/v4/projects/42/issues",
             "/api/v4/version",
             "/api/v4/jobs",

@@ -400,6 +400,22 @@ fn bulk_writes_report_each_entity() {
     );
     assert_eq!(mixed.json()["errors"][0]["statusCode"], 422);
     assert_eq!(mixed.json()["errors"][0]["identifier"], "x y");
+    let creating = port.post(
+        &format!("{ENTITIES}/bulk?upsert=false"),
+        &json!({"entities": [{"identifier": "a", "title": "lost"}, {"identifier": "c"}]}),
+    );
+    let taken = &creating.json()["errors"][0];
+    assert_eq!((creating.status, &taken["identifier"]), (207, &json!("a")));
+    assert_eq!(
+        (&taken["statusCode"], &taken["error"]),
+        (&json!(409), &json!("identifier_taken"))
+    );
+    assert_eq!(
+        creating.json()["entities"],
+        json!([{"created": true, "identifier": "c", "index": 1}])
+    );
+    let kept = port.get(&format!("{ENTITIES}/a")).json();
+    assert_eq!(kept["entity"]["title"], Value::Null, "what is there stays");
     let many = (0..21)
         .map(|number| json!({"identifier": number.to_string()}))
         .collect::<Vec<_>>();
@@ -468,6 +484,10 @@ fn searches_find_and_page() {
         );
     }
     let path = format!("{ENTITIES}/search");
+    let named = json!({"query": {"combinator": "and", "rules": [rule("$identifier", "in", json!(["13", "x", "11"]))]}});
+    let found = port.post(&path, &named).json();
+    let found = found["entities"].as_array().unwrap().iter();
+    assert_eq!(found.map(|one| &one["identifier"]).collect::<Vec<_>>(), ["11", "13"]);
     let mut seen = Vec::new();
     let mut body = json!({"limit": 2, "include": ["$identifier"]});
     loop {

@@ -43,6 +43,8 @@ fn an_entity_is_created_patched_and_read() {
         &deployment(),
     );
     assert_eq!(created.status, 200, "{}", created.text);
+    let again = rely.post("/api/v1/entities", &changed("/title", json!("lost")));
+    assert_eq!(again.status, 409, "{}", again.text);
     let end = json!({"id": "deploy-acme-shop-8812", "blueprintId": "deployment",
         "properties": {"status": "SUCCESS", "successful": true}});
     let patched = rely

@@ -193,6 +193,33 @@ pub fn gitlab_user(sandbox: &Sandbox) -> Client<'_> {
     )
 }
 
+/// One field of each of a list's records.
+pub fn each(reply: &Reply, field: &str) -> Vec<Value> {
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let listed = reply.json();
+    listed
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one[field].clone())
+        .collect()
+}
+
+/// How GitLab refused.
+pub fn refusal(reply: &Reply) -> (u16, Value) {
+    (reply.status, reply.json())
+}
+
+/// GitLab's own refusal.
+pub fn message(status: u16, text: &str) -> (u16, Value) {
+    (status, json!({"message": text}))
+}
+
+/// A refusal of its framework's.
+pub fn error(status: u16, text: &str) -> (u16, Value) {
+    (status, json!({"error": text}))
+}
+
 pub fn with(change: impl FnOnce(&mut Options)) -> Sandbox {
     let mut options = Options::default();
     change(&mut options);

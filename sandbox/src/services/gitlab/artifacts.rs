@@ -1,11 +1,11 @@
 //! The files that jobs leave behind.
 
-use super::model::{Job, State, latest};
+use super::model::{Job, Record, latest};
 use super::parameters::refuse_unknown;
 use super::refusal::Refusal;
 use crate::wire::{Reply, Request};
 
-impl State {
+impl Record {
     /// `GET …/jobs/artifacts/:ref/raw/*path?job=`: of the newest pipeline of the ref that succeeded as a whole.
     pub(super) fn artifact_of_ref(
         &self,

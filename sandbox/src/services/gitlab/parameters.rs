@@ -1,7 +1,10 @@
 //! The parameters of a query.
 
+use time::UtcOffset;
+
 use super::model::JOB_STATUSES;
 use super::refusal::Refusal;
+use crate::clock::{parse_time, stamp};
 use crate::wire::Query;
 
 /// The parameters of a list: its own, those of every list, and the token.
@@ -17,6 +20,27 @@ pub(super) fn refuse_unknown(query: &Query, known: &[&str]) -> Result<(), Refusa
             format!("{name} is unknown to the sandbox, and ignored by GitLab"),
         )),
     }
+}
+
+/// A boolean, as GitLab's framework reads it.
+pub(super) fn flag(query: &Query, name: &str) -> Result<Option<bool>, Refusal> {
+    match query.get(name) {
+        None => Ok(None),
+        Some("false" | "0") => Ok(Some(false)),
+        Some("true" | "1") => Ok(Some(true)),
+        Some(_) => Err(Refusal::error(400, format!("{name} is invalid"))),
+    }
+}
+
+/// A time in RFC 3339, or a day; GitLab would also read looser forms. As times are printed, which compare as text.
+pub(super) fn time(query: &Query, name: &str) -> Result<Option<String>, Refusal> {
+    let Some(given) = query.get(name).filter(|given| !given.is_empty()) else {
+        return Ok(None);
+    };
+    let time = parse_time(given).or_else(|| parse_time(&format!("{given}T00:00:00Z")));
+    let time = time.and_then(|time| time.checked_to_offset(UtcOffset::UTC));
+    time.map(|time| Some(stamp(time)))
+        .ok_or_else(|| Refusal::error(400, format!("{name} is invalid")))
 }
 
 /// The statuses that are asked for; none for all.

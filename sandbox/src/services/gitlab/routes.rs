@@ -3,10 +3,13 @@
 /// What is served, and of which project.
 pub(super) enum Route {
     CurrentJob,
+    /// `GET /groups/:id/projects`, by the group's id or full path.
+    GroupProjects(String),
     Of(String, Resource),
 }
 
 pub(super) enum Resource {
+    Project,
     Pipeline(String),
     Jobs(String),
     TriggerJobs(String),
@@ -17,16 +20,21 @@ pub(super) enum Resource {
     Deployments,
     Deployment(String),
     MergeRequests(String),
+    MergeRequest(String),
 }
 
 impl Route {
     /// Where a path below `/api/v4` leads. Only an artifact's path may have slashes of its own.
     pub(super) fn of(segments: &[&str]) -> Option<Self> {
         let owned = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>();
-        let ["projects", project, rest @ ..] = segments else {
-            return matches!(segments, ["job"]).then_some(Self::CurrentJob);
+        let (project, rest) = match *segments {
+            ["job"] => return Some(Self::CurrentJob),
+            ["groups", group, "projects"] => return Some(Self::GroupProjects(group.to_owned())),
+            ["projects", project, ref rest @ ..] => (project, rest),
+            _ => return None,
         };
         let resource = match *rest {
+            [] => Resource::Project,
             ["pipelines", id] => Resource::Pipeline(id.to_owned()),
             ["pipelines", id, "jobs"] => Resource::Jobs(id.to_owned()),
             ["pipelines", id, "trigger_jobs"] => Resource::TriggerJobs(id.to_owned()),
@@ -47,8 +55,9 @@ impl Route {
             ["deployments"] => Resource::Deployments,
             ["deployments", id] => Resource::Deployment(id.to_owned()),
             ["deployments", id, "merge_requests"] => Resource::MergeRequests(id.to_owned()),
+            ["merge_requests", iid] => Resource::MergeRequest(iid.to_owned()),
             _ => return None,
         };
-        Some(Self::Of((*project).to_owned(), resource))
+        Some(Self::Of(project.to_owned(), resource))
     }
 }

@@ -1,29 +1,28 @@
 //! What GitLab shows of its records.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::model::{Deployment, Job, Pipeline, State, page_url};
+use super::model::{Deployment, Job, Pipeline, Project, Record, page_url, source_of};
+use crate::json::merge;
 
-impl State {
+impl Record {
     pub(super) fn show_job(&self, id: u64, job: &Job) -> Value {
         let pipeline = &self.pipelines[&id];
         let origin = Origin {
             reference: &pipeline.reference,
             tag: pipeline.tag,
             sha: &pipeline.sha,
-            pipeline: basic_pipeline(id, pipeline, self),
+            pipeline: basic_pipeline(id, pipeline, &self.project),
         };
         show_job(job, &origin)
     }
 
     pub(super) fn show_deployment(&self, deployment: &Deployment) -> Value {
-        let deployable = match &deployment.deployable {
-            Value::Number(id) => {
-                let job = id.as_u64().and_then(|id| self.job(id));
-                job.map_or(Value::Null, |(pipeline, job)| self.show_job(pipeline, job))
-            }
-            Value::Object(own) => self.show_own(own.clone(), deployment),
-            _ => Value::Null,
+        let named = deployment.deployable.as_u64().and_then(|id| self.job(id));
+        let deployable = match (named, &deployment.own_job) {
+            (Some((pipeline, job)), _) => self.show_job(pipeline, job),
+            (None, Some(own)) => self.show_own(own, deployment),
+            (None, None) => Value::Null,
         };
         json!({
             "id": deployment.id,
@@ -40,33 +39,36 @@ impl State {
     }
 
     /// A deployment's own job, of a pipeline that needn't be one of those that can be asked for.
-    fn show_own(&self, mut own: Map<String, Value>, deployment: &Deployment) -> Value {
-        let id = own
-            .remove("pipeline")
-            .and_then(|pipeline| pipeline["id"].as_u64())
-            .unwrap_or_default();
-        let Ok(job) = serde_json::from_value::<Job>(Value::Object(own)) else {
-            return Value::Null;
-        };
-        let project = &self.project;
-        let pipeline = json!({
-            "id": id,
-            "project_id": project.id,
-            "sha": deployment.sha,
-            "ref": deployment.reference,
-            "status": job.status,
-            "source": "push",
-            "created_at": job.created_at,
-            "updated_at": job.finished_at.as_ref().unwrap_or(&job.created_at),
-            "web_url": page_url(project, "pipelines", id),
-        });
+    fn show_own(&self, job: &Job, deployment: &Deployment) -> Value {
+        let given = &deployment.deployable["pipeline"];
+        let id = given["id"].as_u64().unwrap_or_default();
+        let known = self.pipelines.get(&id);
+        let pipeline = known.map_or_else(
+            || {
+                let mut shown = json!({
+                    "id": id,
+                    "iid": id % 1000,
+                    "project_id": self.project.id,
+                    "sha": deployment.sha,
+                    "ref": deployment.reference,
+                    "status": job.status,
+                    "source": source_of(&deployment.reference),
+                    "created_at": job.created_at,
+                    "updated_at": job.finished_at.as_ref().unwrap_or(&job.created_at),
+                    "web_url": page_url(&self.project, "pipelines", id),
+                });
+                merge(&mut shown, given.clone());
+                shown
+            },
+            |pipeline| basic_pipeline(id, pipeline, &self.project),
+        );
         let origin = Origin {
             reference: &deployment.reference,
-            tag: false,
+            tag: known.is_some_and(|pipeline| pipeline.tag),
             sha: &deployment.sha,
             pipeline,
         };
-        show_job(&job, &origin)
+        show_job(job, &origin)
     }
 }
 
@@ -126,11 +128,11 @@ fn show_job(job: &Job, origin: &Origin) -> Value {
     shown
 }
 
-pub(super) fn basic_pipeline(id: u64, pipeline: &Pipeline, state: &State) -> Value {
+pub(super) fn basic_pipeline(id: u64, pipeline: &Pipeline, project: &Project) -> Value {
     json!({
         "id": id,
         "iid": pipeline.iid,
-        "project_id": state.project.id,
+        "project_id": project.id,
         "sha": pipeline.sha,
         "ref": pipeline.reference,
         "status": pipeline.status,
@@ -141,8 +143,8 @@ pub(super) fn basic_pipeline(id: u64, pipeline: &Pipeline, state: &State) -> Val
     })
 }
 
-pub(super) fn full_pipeline(id: u64, pipeline: &Pipeline, state: &State) -> Value {
-    let mut shown = basic_pipeline(id, pipeline, state);
+pub(super) fn full_pipeline(id: u64, pipeline: &Pipeline, project: &Project) -> Value {
+    let mut shown = basic_pipeline(id, pipeline, project);
     let ended = ["success", "failed", "canceled"].contains(&pipeline.status.as_str());
     let started = pipeline.jobs.iter().filter_map(|job| job.started_at.as_ref()).min();
     let finished = pipeline.jobs.iter().filter_map(|job| job.finished_at.as_ref()).max();

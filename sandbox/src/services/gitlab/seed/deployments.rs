@@ -1,29 +1,42 @@
 //! Deployments and their merge requests, with what their seed leaves out.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::super::model::{DEPLOYMENT_STATUSES, Deployment, Job, Project, State, page_url};
+use super::super::model::{DEPLOYMENT_STATUSES, Deployment, Job, Record};
+use super::super::slug;
 use super::fields::{Fields, default_user, fields, fill_user, list, moment, number, one_of, read, set};
 use super::jobs::{TURN, as_factor, fill_job};
+use super::merge_requests::merge_request;
 use crate::clock::stamp;
 
 /// When deployments begin: on the day before the pipelines.
 const DEPLOYED: OffsetDateTime = time::macros::datetime!(2025-02-28 10:00:00 UTC);
 
-impl State {
-    /// The next deployment.
+/// The numbers that are given out over all deployments.
+#[derive(Default)]
+pub(super) struct Numbers {
+    /// Of each project's environments.
+    environments: BTreeMap<(u64, String), usize>,
+    /// Of merge requests, in each project.
+    titles: BTreeMap<u64, u64>,
+}
+
+impl Record {
+    /// The next deployment; `first` is the id of a project's first one.
     pub(super) fn deployment(
         &self,
         turn: usize,
         given: &Value,
-        environments: &mut Vec<String>,
-        titles: &mut u64,
+        first: u64,
+        numbers: &mut Numbers,
     ) -> Result<Deployment, String> {
         let mut deployment = fields(given)?;
         let previous = self.deployments.last();
         set(&mut deployment, "id", || {
-            previous.map_or(501, |previous| previous.id + 1)
+            previous.map_or(first, |previous| previous.id + 1)
         });
         set(&mut deployment, "iid", || {
             previous.map_or(1, |previous| previous.iid + 1)
@@ -38,56 +51,77 @@ impl State {
             }
             _ => None,
         };
-        let pipeline = job.map(|(pipeline, _)| &self.pipelines[&pipeline]);
+        let own = deployment.get("deployable").and_then(Value::as_object).cloned();
+        let own = own.unwrap_or_default();
+        let of_own = |name: &str| own.get(name).filter(|given| !given.is_null()).cloned();
+        let pipeline = job
+            .map(|(pipeline, _)| pipeline)
+            .or_else(|| own.get("pipeline").and_then(pipeline_id));
+        let pipeline = pipeline.and_then(|id| self.pipelines.get(&id));
         set(&mut deployment, "status", || {
-            job.map_or("success", |(_, job)| status_by_job(&job.status))
+            let own = own.get("status").and_then(Value::as_str);
+            job.map(|(_, job)| job.status.as_str())
+                .or(own)
+                .map_or("success", status_by_job)
         });
         set(&mut deployment, "sha", || {
             pipeline.map_or_else(|| format!("{id:040x}"), |pipeline| pipeline.sha.clone())
         });
         set(&mut deployment, "ref", || {
-            pipeline.map_or("main", |pipeline| pipeline.reference.as_str())
+            let own = own.get("pipeline").and_then(|pipeline| pipeline["ref"].as_str());
+            pipeline.map_or(own.unwrap_or("main"), |pipeline| pipeline.reference.as_str())
         });
-        set(&mut deployment, "user", || {
-            job.map_or_else(default_user, |(_, job)| job.user.clone())
+        set(&mut deployment, "user", || match job {
+            Some((_, job)) => job.user.clone(),
+            None => of_own("user").unwrap_or_else(default_user),
         });
         fill_user(&mut deployment, "user")?;
         let created = DEPLOYED.saturating_add(TURN * 60 * as_factor(turn));
-        set(&mut deployment, "created_at", || {
-            job.map_or_else(|| stamp(created), |(_, job)| job.created_at.clone())
+        set(&mut deployment, "created_at", || match job {
+            Some((_, job)) => json!(job.created_at),
+            None => of_own("created_at").unwrap_or_else(|| json!(stamp(created))),
         });
         let created = moment(&mut deployment, "created_at")?.ok_or("\"created_at\" is null")?;
         let status = one_of(&deployment, "status", &DEPLOYMENT_STATUSES)?;
-        let ended = matches!(status.as_str(), "success" | "failed" | "canceled" | "skipped");
-        set(&mut deployment, "finished_at", || {
-            let finished = job.and_then(|(_, job)| job.finished_at.clone());
-            ended.then(|| finished.unwrap_or_else(|| stamp(created.saturating_add(TURN))))
-        });
-        let finished = moment(&mut deployment, "finished_at")?;
-        set(&mut deployment, "updated_at", || stamp(finished.unwrap_or(created)));
-        moment(&mut deployment, "updated_at")?;
-        environment(&mut deployment, environments)?;
         set(&mut deployment, "deployable", || json!({}));
+        let mut own_job = None;
         if deployment["deployable"].is_object() {
             let filled = self.own_deployable(&deployment["deployable"], id, &status, created, &deployment["user"]);
-            deployment["deployable"] = filled.map_err(|error| format!("deployable: {error}"))?;
+            let (filled, read) = filled.map_err(|error| format!("deployable: {error}"))?;
+            deployment["deployable"] = filled;
+            own_job = Some(read);
         } else if !deployment["deployable"].is_null() && job.is_none() {
             return Err("\"deployable\" is neither a job nor a job's id".to_owned());
         }
+        let job = job.map(|(_, job)| job).or(own_job.as_ref());
+        let ended = matches!(status.as_str(), "success" | "failed" | "canceled");
+        set(&mut deployment, "finished_at", || {
+            let finished = job.and_then(|job| job.finished_at.clone());
+            ended.then(|| finished.unwrap_or_else(|| stamp(created.saturating_add(TURN))))
+        });
+        let finished = moment(&mut deployment, "finished_at")?.map(stamp);
+        set(&mut deployment, "updated_at", || {
+            let started = job.and_then(|job| job.started_at.clone());
+            finished.or(started).unwrap_or_else(|| stamp(created))
+        });
+        moment(&mut deployment, "updated_at")?;
+        environment(&mut deployment, self.project.id, numbers)?;
         let requests = deployment.get("merge_requests").map_or(Ok(&[][..]), list);
         let requests = requests.map_err(|error| format!("merge_requests: {error}"))?;
         let requests = requests.iter().map(|given| {
-            *titles += 1;
-            merge_request(given, *titles, created, &self.project)
+            let turn = numbers.titles.entry(self.project.id).or_default();
+            *turn += 1;
+            merge_request(given, *turn, created, &self.project)
         });
         let requests = requests
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| format!("merge_requests: {error}"))?;
         deployment.insert("merge_requests".to_owned(), Value::Array(requests));
-        read(Value::Object(deployment))
+        let deployment = read::<Deployment>(Value::Object(deployment))?;
+        Ok(Deployment { own_job, ..deployment })
     }
 
-    /// A job that no pipeline here has: of an earlier pipeline.
+    /// A job that no pipeline here has, of an earlier pipeline; as it is held, and read.
     fn own_deployable(
         &self,
         given: &Value,
@@ -95,7 +129,7 @@ impl State {
         status: &str,
         created: OffsetDateTime,
         user: &Value,
-    ) -> Result<Value, String> {
+    ) -> Result<(Value, Job), String> {
         let mut job = fields(given)?;
         set(&mut job, "id", || 70_000 + deployment);
         set(&mut job, "name", || "deploy");
@@ -105,19 +139,39 @@ impl State {
             "status",
             || if status == "blocked" { "manual" } else { status },
         );
-        let pipeline = match job.remove("pipeline") {
-            None => json!(8000 + deployment),
-            Some(Value::Object(mut pipeline)) => pipeline.remove("id").unwrap_or_default(),
-            Some(number) => number,
-        };
-        let pipeline = pipeline
-            .as_u64()
-            .ok_or("\"pipeline\" is neither an id nor an object with one")?;
+        let pipeline = job.remove("pipeline").unwrap_or(json!(8000 + deployment));
+        let id = pipeline_id(&pipeline).ok_or("\"pipeline\" is neither an id nor an object with one")?;
+        let mut pipeline = pipeline.as_object().cloned().unwrap_or_default();
+        pipeline.insert("id".to_owned(), json!(id));
+        if let Some(name) = pipeline.keys().find(|name| !OF_PIPELINES.contains(&name.as_str())) {
+            return Err(format!("pipeline: unknown field {name:?}"));
+        }
+        for name in ["created_at", "updated_at"] {
+            moment(&mut pipeline, name).map_err(|error| format!("pipeline: {error}"))?;
+        }
         let mut filled = fill_job(&Value::Object(job), 0, created, user, &self.project)?;
-        read::<Job>(Value::Object(filled.clone()))?;
-        filled.insert("pipeline".to_owned(), json!({"id": pipeline}));
-        Ok(Value::Object(filled))
+        let job = read::<Job>(Value::Object(filled.clone()))?;
+        filled.insert("pipeline".to_owned(), Value::Object(pipeline));
+        Ok((Value::Object(filled), job))
     }
+}
+
+/// What a deployment's own job may say of its pipeline.
+const OF_PIPELINES: [&str; 9] = [
+    "id",
+    "iid",
+    "sha",
+    "ref",
+    "status",
+    "source",
+    "created_at",
+    "updated_at",
+    "web_url",
+];
+
+/// The pipeline that a deployment's own job names: by an id, or an object with one.
+fn pipeline_id(pipeline: &Value) -> Option<u64> {
+    pipeline.as_u64().or_else(|| pipeline["id"].as_u64())
 }
 
 /// What a deployment is when its job is this.
@@ -134,7 +188,7 @@ fn status_by_job(job: &str) -> &'static str {
 }
 
 /// A name, or an object that has one. Equal names are one environment.
-fn environment(deployment: &mut Fields, known: &mut Vec<String>) -> Result<(), String> {
+fn environment(deployment: &mut Fields, project: u64, numbers: &mut Numbers) -> Result<(), String> {
     set(deployment, "environment", || "production");
     let mut environment = match deployment.remove("environment") {
         Some(Value::String(name)) => fields(&json!({"name": name}))?,
@@ -143,55 +197,11 @@ fn environment(deployment: &mut Fields, known: &mut Vec<String>) -> Result<(), S
     };
     let name = environment.get("name").and_then(Value::as_str);
     let name = name.ok_or("\"environment\" has no name")?.to_owned();
-    let number = known.iter().position(|other| *other == name).unwrap_or_else(|| {
-        known.push(name.clone());
-        known.len() - 1
-    });
-    set(&mut environment, "id", || number + 1);
-    let slug = name
-        .to_lowercase()
-        .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-    set(&mut environment, "slug", || slug);
+    let next = numbers.environments.len() + 1;
+    let number = *numbers.environments.entry((project, name.clone())).or_insert(next);
+    set(&mut environment, "id", || number);
+    set(&mut environment, "slug", || slug::environment(&name));
     set(&mut environment, "external_url", || Value::Null);
     deployment.insert("environment".to_owned(), Value::Object(environment));
     Ok(())
-}
-
-/// A title, or any of a merge request's fields. It was made on the day before the deployment, and merged an hour
-/// before.
-fn merge_request(given: &Value, turn: u64, deployed: OffsetDateTime, project: &Project) -> Result<Value, String> {
-    let mut request = match given {
-        Value::String(title) => fields(&json!({"title": title}))?,
-        other => fields(other)?,
-    };
-    set(&mut request, "iid", || turn);
-    let iid = number(&request, "iid")?;
-    set(&mut request, "id", || 6000 + iid);
-    set(&mut request, "project_id", || project.id);
-    set(&mut request, "title", || format!("Change {iid}"));
-    set(&mut request, "description", || "");
-    set(&mut request, "state", || "merged");
-    set(&mut request, "created_at", || {
-        stamp(deployed.saturating_sub(TURN * 60 * 24))
-    });
-    set(&mut request, "merged_at", || stamp(deployed.saturating_sub(TURN * 60)));
-    moment(&mut request, "created_at")?.ok_or("\"created_at\" is null")?;
-    let merged = moment(&mut request, "merged_at")?;
-    set(&mut request, "updated_at", || merged.map(stamp));
-    set(&mut request, "author", default_user);
-    fill_user(&mut request, "author")?;
-    let author = request["author"].clone();
-    set(&mut request, "merge_user", || merged.map(|_| author));
-    if !request["merge_user"].is_null() {
-        fill_user(&mut request, "merge_user")?;
-    }
-    set(&mut request, "source_branch", || format!("change-{iid}"));
-    set(&mut request, "target_branch", || "main");
-    set(&mut request, "labels", || json!([]));
-    set(&mut request, "draft", || false);
-    set(&mut request, "sha", || format!("{:040x}", 0xa000 + iid));
-    set(&mut request, "merge_commit_sha", || format!("{:040x}", 0xb000 + iid));
-    set(&mut request, "squash_commit_sha", || Value::Null);
-    set(&mut request, "web_url", || page_url(project, "merge_requests", iid));
-    Ok(Value::Object(request))
 }

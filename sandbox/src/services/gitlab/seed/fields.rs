@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::super::model::WEB;
+use super::super::model::{WEB, number_of};
 use crate::clock::{parse_time, stamp};
 
 /// More than any GitLab has counted to, and little enough to count on from.
@@ -25,11 +25,7 @@ pub(super) fn fill_user(holder: &mut Fields, name: &str) -> Result<(), String> {
     };
     let login = user.get("username").and_then(Value::as_str);
     let login = login.ok_or(format!("{name:?} has no username"))?.to_owned();
-    // One number for each login, whoever else is seeded.
-    let number = login
-        .bytes()
-        .fold(0_u64, |sum, byte| (sum * 31 + u64::from(byte)) % 100_000);
-    set(&mut user, "id", || number);
+    set(&mut user, "id", || number_of(&login));
     let mut letters = login.chars();
     let capital = letters
         .next()

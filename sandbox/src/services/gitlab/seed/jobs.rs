@@ -20,9 +20,9 @@ pub(super) struct JobIds(BTreeSet<u64>);
 
 impl JobIds {
     /// Those that the seed names, which nothing else may get.
-    pub(super) fn of(pipelines: &Fields) -> Result<Self, String> {
+    pub(super) fn of<'a>(pipelines: impl Iterator<Item = &'a Value>) -> Result<Self, String> {
         let mut taken = BTreeSet::new();
-        let jobs = pipelines.values().flat_map(|pipeline| {
+        let jobs = pipelines.flat_map(|pipeline| {
             let of = |name: &str| pipeline[name].as_array().into_iter().flatten();
             of("jobs").chain(of("bridges"))
         });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::super::model::{Bridge, JOB_STATUSES, Job, Pipeline, Project, latest, page_url};
+use super::super::model::{Bridge, JOB_STATUSES, Job, Pipeline, Project, latest, page_url, source_of};
 use super::fields::{default_user, fields, fill_user, list, moment, one_of, read, set, take};
 use super::jobs::{JobIds, fill_job, with_id};
 use crate::clock::stamp;
@@ -107,13 +107,14 @@ impl Pipeline {
             ends.max().cloned().unwrap_or_else(|| stamp(created))
         });
         moment(&mut pipeline, "updated_at")?;
+        let source = source_of(pipeline.get("ref").and_then(Value::as_str).unwrap_or_default());
         Ok(Self {
             iid: take(&mut pipeline, "iid", || id % 1000)?,
             name: take(&mut pipeline, "name", || Value::Null)?,
             reference: take(&mut pipeline, "ref", || "main")?,
             tag: take(&mut pipeline, "tag", || false)?,
             sha: take(&mut pipeline, "sha", || SHA)?,
-            source: take(&mut pipeline, "source", || "push")?,
+            source: take(&mut pipeline, "source", || source)?,
             status: one_of(&pipeline, "status", &JOB_STATUSES)?,
             user,
             created_at: stamp(created),
