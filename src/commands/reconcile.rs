@@ -170,7 +170,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     let plan = read(setup).map_err(|of_plan| problems.extend(of_plan)).ok();
     let gitlab = setup
         .gitlab_record()
-        .map_err(|why| problems.push(Problem::new("CI_API_V4_URL", format!("leads to no GitLab: {why}"))))
+        .map_err(|why| problems.push(Problem::new("GitLab", format!("can't be asked: {why}"))))
         .ok();
     let (mut runner, of_runner) = Runner::new(setup, &[], !is_dry);
     problems.extend(of_runner);
@@ -290,7 +290,10 @@ impl Plan {
     fn told(&self) -> String {
         match self.scope {
             Scope::AtEnd(pipeline) => format!("pipeline {pipeline}"),
-            Scope::Last(window) => format!("the last {}", humantime::format_duration(window)),
+            Scope::Last(window) => match window.as_secs() / 60 {
+                minutes if minutes % 60 > 0 => format!("the last {minutes} minutes"),
+                minutes => format!("the last {} hours", minutes / 60),
+            },
         }
     }
 

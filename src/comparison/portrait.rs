@@ -446,7 +446,15 @@ mod tests {
             (
                 &success,
                 of_earlier("SUCCESS", "success"),
-                "successful createdAt finishedAt (its createdAt was an earlier attempt's)",
+                "successful createdAt finishedAt (successful was false, is true)",
+            ),
+            (
+                &success,
+                json!({
+                    "status": "SUCCESS", "action": "success", "successful": true, "duration": 300,
+                    "createdAt": "2025-03-01T09:57:59Z", "finishedAt": "2025-03-01T09:59:00Z",
+                }),
+                "createdAt finishedAt (its createdAt was an earlier attempt's)",
             ),
             // Nothing of an earlier attempt replaces anything of a later one.
             (

@@ -24,6 +24,7 @@ mod once;
 mod outcome;
 mod portals;
 mod recipes;
+mod reconcile;
 mod redaction;
 mod replay;
 mod report;
