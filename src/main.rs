@@ -8,7 +8,7 @@
 //! ```text
 //! text time problem secret files | environment | template | variables | settings | redaction | report
 //! gitlab::pipeline gitlab::slug | credentials | delivery::{signature request reply plan result curl}
-//! event::action event::variables | event | gitlab::{job deployment outcome changes api} | event::scope event::auto event::job
+//! event::action event::variables | event | gitlab::{job outcome deployment changes api} | event::scope event::auto event::job
 //! event::resolve | delivery::{limits client session courier}
 //! entities | destinations | receipts | needs | comparison | facts | commands | cli main
 //! ```

@@ -10,10 +10,8 @@ use std::{
 
 use anyhow::Result;
 use futures_util::future::join_all;
-use serde_json::Value;
 
 use super::{
-    dispatch::Delivered,
     runner::{self, Runner},
     setup::{Setup, reader},
     switch::{self, Leaves},
@@ -24,39 +22,36 @@ use crate::{
         scope::Patterns,
         teller::{Project, Recorded, Teller},
     },
-    delivery::{limits::Limits, result::DeliveryResult, session::Session},
+    delivery::{limits::Limits, session::Session},
     destinations::Target,
     environment::Environment,
     event::{Action, Event, scope::Names},
     facts::record::Recorder,
-    gitlab::{api::GitLab, deployment::Deployment, slug},
+    gitlab::{api::GitLab, deployment::Deployment},
     problem::{Problem, Unmade},
     report::{
         PROGRAM,
         class::{self, Class},
-        console::Console,
     },
     settings::Reconciled,
-    time::{self, timestamp},
     variables::{List, Window},
 };
 
 mod end;
 mod lane;
+mod reading;
 mod records;
 mod table;
 
 use lane::Lane;
-use records::{Record, records};
-use table::{Fate, Table};
+use reading::{find_projects, find_records};
+use records::Record;
+use table::{Fate, Outcome};
 
 /// So many questions or writes are under way at the same time, to one service.
 const AT_ONCE: usize = 8;
-/// Where jobs leave their receipts, unless NOTIFY_OUTPUT_DIR says otherwise: the templates' folder.
+/// Where jobs leave their receipts, unless `NOTIFY_OUTPUT_DIR` says otherwise: the templates' folder.
 const FOLDER: &str = ".notify-event";
-/// Clocks differ: what was changed so long before the window may have been changed in it.
-const SLACK: Duration = Duration::from_mins(1);
-
 /// What is compared.
 enum Scope {
     /// The deployments of this pipeline, at its end.
@@ -305,114 +300,6 @@ impl Plan {
     }
 }
 
-/// What came of it, by target.
-struct Outcome {
-    targets: Vec<(Target, Table)>,
-    /// What is said of GitLab, and what it means for the exit code.
-    of_gitlab: Vec<(Class, String)>,
-    is_cut_off: bool,
-}
-
-impl Outcome {
-    fn new(targets: Vec<Target>) -> Self {
-        Self {
-            targets: targets.into_iter().map(|target| (target, Table::default())).collect(),
-            of_gitlab: Vec::new(),
-            is_cut_off: false,
-        }
-    }
-
-    /// The targets that can't be compared.
-    fn unasked(&self) -> impl Iterator<Item = Target> {
-        let targets = self.targets.iter().map(|(target, _)| *target);
-        targets.filter(|target| !Lane::fits(target))
-    }
-
-    /// Takes in what would be delivered.
-    fn show(&mut self, delivery: &runner::Delivery<'_>) {
-        let fate = match &delivery.plan {
-            Ok(plan) => match &plan.skip {
-                None => Fate::Shown(delivery.heading.clone().unwrap_or_default()),
-                Some(why) => Fate::LeftAlone(why.clone()),
-            },
-            Err(Unmade::Nothing(why)) => Fate::LeftAlone(why.clone()),
-            Err(why @ Unmade::Wrong(_)) => Fate::Failed(Class::Misconfigured, why.to_string()),
-        };
-        let mut tables = self.targets.iter_mut();
-        let name = delivery.event.and_then(|event| event.id.clone()).unwrap_or_default();
-        match tables.find(|(target, _)| target.is_like(&delivery.target)) {
-            Some((_, table)) => table.add(name, fate),
-            None => {
-                let mut table = Table::default();
-                table.add(name, fate);
-                self.targets.push((delivery.target, table));
-            }
-        }
-    }
-
-    /// Prints the table, and tells what counts for the exit code.
-    fn report(&self, console: &Console) -> Vec<Class> {
-        for (class, line) in &self.of_gitlab {
-            let line = if class.is_failure() {
-                format!("  {:<18} {}: {line}", "GitLab", class.word())
-            } else {
-                format!("  {:<18} {line}", "GitLab")
-            };
-            console.line(&line);
-        }
-        for (target, table) in &self.targets {
-            table.print(console, &target.label());
-        }
-        let of_gitlab = self.of_gitlab.iter().map(|(class, _)| *class);
-        let required = self.targets.iter().filter(|(target, _)| !target.is_optional);
-        let of_targets = required.map(|(_, table)| table.class());
-        let of_stop = self.is_cut_off.then_some(Class::Unavailable);
-        of_gitlab.chain(of_targets).chain(of_stop).collect()
-    }
-
-    /// What is written of each target into the receipt.
-    fn results(&self) -> impl Iterator<Item = (Target, DeliveryResult)> {
-        self.targets.iter().map(|(target, table)| {
-            let detail = format!("reconcile: {}", table.counts());
-            (*target, DeliveryResult::unsent(table.class(), detail, None))
-        })
-    }
-
-    fn leave(&self, mut delivered: Delivered<'_>, exit_code: u8) {
-        for (target, result) in self.results() {
-            delivered.add(target, &result);
-        }
-        delivered.leave(exit_code);
-    }
-
-    fn summary(&self, is_dry: bool) -> String {
-        let rows = || self.targets.iter().flat_map(|(_, table)| &table.rows);
-        let count = |is: fn(&Fate) -> bool| rows().filter(|row| is(&row.fate)).count();
-        let of = |is: fn(&Fate) -> bool, word: &str| format!("{} {word}", count(is));
-        let repaired = if is_dry {
-            of(|fate| matches!(fate, Fate::Shown(_)), "would be repaired")
-        } else {
-            of(|fate| matches!(fate, Fate::Repaired(_)), "repaired")
-        };
-        let mut parts = vec![
-            of(|fate| *fate == Fate::Agreed, "agreed"),
-            repaired,
-            of(|fate| matches!(fate, Fate::LeftAlone(_)), "left alone"),
-        ];
-        let failed = count(|fate| matches!(fate, Fate::Failed(..)));
-        if failed > 0 {
-            parts.push(format!("{failed} failed"));
-        }
-        let what = if is_dry { "dry run, nothing was written: " } else { "" };
-        let cut_off = if self.is_cut_off {
-            "asked to end (SIGTERM): "
-        } else {
-            ""
-        };
-        format!("{cut_off}{what}{}", parts.join(", "))
-    }
-}
-
 async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, folder: &Path, outcome: &mut Outcome) {
     let Some(clients) = &runner.clients else { return };
     let services = clients.to_services(&scene.setup.console, runner.limits);
@@ -452,163 +339,4 @@ fn unasked(target: &Target, scope: &Scope) -> String {
              `notify-event replay {FOLDER}/undelivered` sends it"
         ),
     }
-}
-
-/// The projects whose deployments are compared.
-async fn find_projects(
-    setup: &Setup<'_>,
-    plan: &Plan,
-    gitlab: &GitLab,
-    recorder: &Recorder<'_>,
-    outcome: &mut Outcome,
-) -> Vec<(Project, GitLab)> {
-    let own = Project::of_job(setup.environment);
-    let named = plan.projects.wanted();
-    if matches!(plan.scope, Scope::AtEnd(_)) || named.is_empty() {
-        return match own {
-            Some(own) => {
-                let gitlab = gitlab.of_project(&own.id);
-                vec![(own, gitlab)]
-            }
-            None => {
-                let what = "NOTIFY_RECONCILE_PROJECTS is not set, and this is no job of GitLab, which has CI_PROJECT_ID and \
-                            CI_PROJECT_PATH: name the projects";
-                outcome.of_gitlab.push((Class::Misconfigured, what.to_owned()));
-                Vec::new()
-            }
-        };
-    }
-    let mut found: BTreeMap<String, (Project, GitLab)> = BTreeMap::new();
-    for pattern in named {
-        let is_of_job = |own: &&Project| own.path == *pattern || own.id == *pattern;
-        if let Some(own) = own.as_ref().filter(is_of_job) {
-            found.insert(own.path.clone(), (own.clone(), gitlab.of_project(&own.id)));
-            continue;
-        }
-        let told = match pattern.split_once('*') {
-            // Below which group it is to be looked: what stands before the part with the asterisk.
-            Some((before, _)) => match before.rsplit_once('/') {
-                Some((group, _)) => recorder.projects_of(gitlab, group).await,
-                None => {
-                    let what = format!("NOTIFY_RECONCILE_PROJECTS names `{pattern}`: name the group, as in `group/*`");
-                    outcome.of_gitlab.push((Class::Misconfigured, what));
-                    continue;
-                }
-            },
-            None => {
-                let about = recorder.about(&gitlab.of_project(pattern)).await;
-                about.map(|project| vec![Value::clone(&project)])
-            }
-        };
-        match told {
-            Ok(projects) => {
-                let before = found.len();
-                for project in projects.iter().filter_map(project_of) {
-                    let fits = crate::text::matches(pattern, &project.path) || project.id == *pattern;
-                    if fits && !plan.projects.leave_out(&project.path) {
-                        let gitlab = gitlab.of_project(&project.id);
-                        found.insert(project.path.clone(), (project, gitlab));
-                    }
-                }
-                if found.len() == before && pattern.contains('*') {
-                    let line = format!("NOTIFY_RECONCILE_PROJECTS: `{pattern}` fits no project that can be seen");
-                    outcome.of_gitlab.push((Class::Skipped, line));
-                }
-            }
-            Err(untold) => {
-                let class = if untold.is_refusal {
-                    Class::Misconfigured
-                } else {
-                    untold.class
-                };
-                let line = format!("NOTIFY_RECONCILE_PROJECTS names `{pattern}`: {}", untold.why);
-                outcome.of_gitlab.push((class, line));
-            }
-        }
-    }
-    found.into_values().collect()
-}
-
-fn project_of(json: &Value) -> Option<Project> {
-    let path = json["path_with_namespace"].as_str()?.to_owned();
-    Some(Project {
-        id: json["id"].as_u64()?.to_string(),
-        slug: slug::path(&path),
-        url: json["web_url"].as_str().map(str::to_owned),
-        path,
-    })
-}
-
-/// GitLab's record of the projects. What can't be had of one is told, and the others are compared all the same.
-async fn find_records(
-    setup: &Setup<'_>,
-    plan: &Plan,
-    projects: &[(Project, GitLab)],
-    recorder: &Recorder<'_>,
-    now: SystemTime,
-    outcome: &mut Outcome,
-) -> Vec<Record> {
-    let created = setup
-        .environment
-        .predefined("CI_PIPELINE_CREATED_AT")
-        .and_then(time::parse);
-    let since = match plan.scope {
-        Scope::Last(window) => now.checked_sub(window),
-        // GitLab says when; where it doesn't, no pipeline lasts longer.
-        Scope::AtEnd(_) => created.or_else(|| now.checked_sub(Duration::from_hours(24 * 90))),
-    };
-    let since = timestamp(
-        since
-            .and_then(|since| since.checked_sub(SLACK))
-            .unwrap_or(SystemTime::UNIX_EPOCH),
-    );
-    let mut all: Vec<Record> = Vec::new();
-    let mut gone = 0;
-    for (place, (project, gitlab)) in projects.iter().enumerate() {
-        let deployments = match recorder.since(gitlab, &since).await {
-            Ok(deployments) => deployments,
-            Err(untold) => {
-                let is_end = matches!(plan.scope, Scope::AtEnd(_));
-                let class = match untold.is_refusal {
-                    true if is_end => Class::Skipped,
-                    true => Class::Misconfigured,
-                    false => untold.class,
-                };
-                let line = format!("the deployments of {} can't be read: {}", project.path, untold.why);
-                outcome.of_gitlab.push((class, line));
-                continue;
-            }
-        };
-        let is_wanted = |pipeline: u64, environment: &str, job: &str| {
-            let is_of_scope = match plan.scope {
-                Scope::AtEnd(own) => own == pipeline,
-                Scope::Last(_) => true,
-            };
-            is_of_scope && plan.environments.fit(environment) && plan.jobs.fit(job)
-        };
-        let (records, without_job) = records(place, deployments, is_wanted);
-        gone += without_job;
-        if projects.len() > 1 {
-            let count = records.iter().filter(|record| record.is_wanted).count();
-            setup.console.info(&format!(
-                "  {:<18} {}: {count} deployed by a job",
-                "GitLab", project.path
-            ));
-        }
-        all.extend(records);
-    }
-    for (number, record) in all.iter_mut().enumerate() {
-        record.number = number;
-    }
-    if gone > 0 {
-        let line = format!("left alone: {gone} deployments whose job was deleted");
-        outcome.of_gitlab.push((Class::Skipped, line));
-    }
-    let environments = all.iter().map(|record| record.environment.as_str());
-    let jobs = all.iter().map(|record| record.job.as_str());
-    let idle = [plan.environments.idle(environments), plan.jobs.idle(jobs)];
-    outcome
-        .of_gitlab
-        .extend(idle.into_iter().flatten().map(|line| (Class::Skipped, line)));
-    all
 }

@@ -34,7 +34,7 @@ const OF_PROJECT: &[&str] = &["CI_PROJECT_", "CI_DEFAULT_BRANCH", "CI_REGISTRY",
 /// A project whose deployments are compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
-    /// Its id, as GitLab has it.
+    /// Its id, as GitLab has it; empty where that is not known.
     pub id: String,
     /// Group and name.
     pub path: String,
@@ -55,6 +55,16 @@ impl Project {
             url: text("CI_PROJECT_URL"),
             path,
         })
+    }
+
+    /// A project of which nothing is known but its path.
+    pub fn called(path: &str) -> Self {
+        Self {
+            id: String::new(),
+            slug: slug::path(path),
+            url: None,
+            path: path.to_owned(),
+        }
     }
 }
 
@@ -187,7 +197,7 @@ fn variables(recorded: Recorded<'_>) -> Vec<(&'static str, String)> {
     let (namespace, name) = project.path.rsplit_once('/').unwrap_or(("", &project.path));
     let sha = deployment.sha.as_deref();
     let mut variables = vec![
-        ("CI_PROJECT_ID", Some(project.id.clone())),
+        ("CI_PROJECT_ID", Some(project.id.clone()).filter(|id| !id.is_empty())),
         ("CI_PROJECT_PATH", Some(project.path.clone())),
         ("CI_PROJECT_PATH_SLUG", Some(project.slug.clone())),
         ("CI_PROJECT_NAME", Some(name.to_owned())),

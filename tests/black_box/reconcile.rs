@@ -24,7 +24,7 @@ fn job(id: u64, name: &str, status: &str, reason: Option<&str>) -> Value {
 }
 
 /// A sandbox whose GitLab has these deployments, each of a job in pipeline 8812 by its id.
-fn seeded(jobs: &[Value], deployments: Value) -> Sandbox {
+fn seeded(jobs: &[Value], deployments: &Value) -> Sandbox {
     let sandbox = Sandbox::start();
     sandbox.seed(
         Service::GitLab,
@@ -63,7 +63,7 @@ const ID: &str = "acme-shop-8812-production--deploy";
 fn a_lost_deployment_is_put_right_once() {
     let sandbox = seeded(
         &[job(7, "deploy", "failed", Some("runner_system_failure"))],
-        json!([{"deployable": 7}]),
+        &json!([{"deployable": 7}]),
     );
     let ran: Ran = reconcile(&sandbox).run();
     println!("{}", ran.stderr);

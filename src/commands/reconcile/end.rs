@@ -2,11 +2,14 @@
 //! job that could not tell it itself is told where no service can be asked. Receipts and files are read from GitLab, job
 //! by job: no artifact is downloaded, so that none that has expired can keep this job from starting.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    path::{Component, Path, PathBuf},
+    time::SystemTime,
+};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{AT_ONCE, Scene, records::Record};
+use super::{AT_ONCE, FOLDER, Scene, records::Record};
 use crate::{
     commands::{
         doubt::Doubt,
@@ -249,7 +252,11 @@ impl LeftBehind {
             if self.was_told(target, job, &event) {
                 continue;
             }
-            let Some(doubt) = self.turn(record, job) else { continue };
+            let doubt = match self.turn(record, job) {
+                Turn::None => None,
+                Turn::Perhaps(doubt) => Some(doubt),
+                Turn::Unknown => continue,
+            };
             told.push(Told {
                 target,
                 values: found.render(&names),
@@ -272,14 +279,14 @@ impl LeftBehind {
         receipts.any(|(other, receipt)| other.id == job.id || receipt.entries().any(is_about))
     }
 
-    /// Whether the job may have told its end although it left no receipt; none where it may be anything else.
-    fn turn(&self, record: &Record, job: &Job) -> Option<Option<Doubt>> {
+    /// Whether the job, which left no receipt, had a turn to tell its end.
+    fn turn(&self, record: &Record, job: &Job) -> Turn {
         let reason = job.failure_reason.as_deref().unwrap_or_default();
         if WITHOUT_TURN.contains(&reason) {
-            return Some(None);
+            return Turn::None;
         }
         if !PERHAPS_WITHOUT_TURN.contains(&reason) {
-            return None;
+            return Turn::Unknown;
         }
         let jobs = || {
             record
@@ -292,16 +299,31 @@ impl LeftBehind {
             let has_receipt = self.receipts.iter().any(|(other, _)| other.id == job.id);
             (job.has_artifacts || self.unknown.contains(&job.id)) && !has_receipt
         });
-        Some(without.map(|job| Doubt {
+        let Some(job) = without else { return Turn::None };
+        Turn::Perhaps(Doubt {
             why: format!(
                 "job {} failed ({reason}), and its artifacts show no receipt, so it can't be known whether it told this \
-                 itself; `.notify-event/` among the `paths` of its artifacts would tell",
+                 itself; `{FOLDER}/` among the `paths` of its artifacts would tell",
                 job.id
             ),
-            since: job.started_at.as_deref().and_then(time::parse).unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+            since: job
+                .started_at
+                .as_deref()
+                .and_then(time::parse)
+                .unwrap_or(SystemTime::UNIX_EPOCH),
             is_wanted: false,
-        }))
+        })
     }
+}
+
+/// Whether a job's `after_script` had a turn.
+enum Turn {
+    /// It had none.
+    None,
+    /// It may have had one, and have told its end.
+    Perhaps(Doubt),
+    /// GitLab's reason does not say that there was none.
+    Unknown,
 }
 
 /// Whether a receipt may name such a file: one in the folder that is there for it.
@@ -312,6 +334,8 @@ fn is_kept_name(name: &str) -> bool {
         _ => false,
     };
     is(parts.next(), &|part| part == UNDELIVERED)
-        && is(parts.next(), &|part| part.ends_with(".json"))
+        && is(parts.next(), &|part| {
+            Path::new(part).extension().is_some_and(|ending| ending == "json")
+        })
         && parts.next().is_none()
 }

@@ -1,12 +1,17 @@
 //! One service that holds entities: what it holds is asked, compared with the record, and made to agree with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
-use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value};
 
+mod asking;
+mod writing;
+
 use super::{
-    AT_ONCE, Scene,
+    Scene,
     records::Record,
     table::{Fate, Table},
 };
@@ -15,7 +20,7 @@ use crate::{
         portrait::{Finding, Portrait, Times},
         teller::times,
     },
-    delivery::{courier::Courier, plan::Plan, result::DeliveryResult, session::Session},
+    delivery::{courier::Courier, session::Session},
     destinations::{
         Context, Target,
         register::{Entity, Register},
@@ -23,12 +28,12 @@ use crate::{
     event::{Action, Event},
     gitlab::{
         deployment::{Deployment, Meaning},
-        slug,
+        outcome, slug,
     },
     problem::Unmade,
     receipts::receipt::Receipt,
     report::class::Class,
-    text::truncate,
+    time,
     variables::{Unrendered, Values},
 };
 
@@ -48,6 +53,8 @@ pub struct Lane<'a> {
     found: Unrendered,
     courier: &'a Courier<'a>,
     session: Session,
+    /// Places of which it can't be told what is there: what is said instead.
+    untold: BTreeMap<Place, Fate>,
     /// A report of any deployment: what is asked and written takes its credentials and settings from it.
     sample: Option<(Event, Values)>,
     compared: Vec<Compared<'a>>,
@@ -75,17 +82,11 @@ struct Intent<'a> {
 }
 
 impl<'a> Lane<'a> {
-    /// Whether a target writes an entity that could be compared.
-    pub fn fits(target: &Target) -> bool {
-        let writes = target.operation.entity.is_some() && !target.operation.is_read;
-        writes && target.destination.register.is_some()
-    }
-
     /// The lane of a target; none where it holds no entity that could be compared.
     pub fn new(scene: &Scene<'_>, target: Target, courier: &'a Courier<'a>) -> Option<Self> {
         let found = scene.setup.find(target.destination);
-        let register = target.destination.register?;
-        let is_told = Self::fits(&target) && target.operation.tells(|name| found.is_given(name));
+        let register = target.register()?;
+        let is_told = target.operation.tells(|name| found.is_given(name));
         is_told.then(|| Self {
             target,
             table: Table::default(),
@@ -93,6 +94,7 @@ impl<'a> Lane<'a> {
             found,
             courier,
             session: Session::shared(),
+            untold: BTreeMap::new(),
             sample: None,
             compared: Vec::new(),
         })
@@ -177,7 +179,8 @@ impl<'a> Lane<'a> {
         let missing = self
             .compared
             .iter()
-            .filter(|one| one.record.is_wanted && !held.contains_key(&one.derived));
+            .filter(|one| one.record.is_wanted && !held.contains_key(&one.derived))
+            .filter(|one| !self.untold.contains_key(&one.derived));
         missing.map(|one| one.record)
     }
 
@@ -220,7 +223,8 @@ impl<'a> Lane<'a> {
         let mut asked: BTreeSet<Place> = BTreeSet::new();
         for index in 0..self.compared.len() {
             let one = &self.compared[index];
-            if !one.record.is_wanted || held.contains_key(&one.derived) {
+            let is_told = held.contains_key(&one.derived) || self.untold.contains_key(&one.derived);
+            if !one.record.is_wanted || is_told {
                 self.compared[index].place = Some(one.derived.clone());
                 continue;
             }
@@ -259,7 +263,7 @@ impl<'a> Lane<'a> {
             .entity(scene, of, said, ANY)
             .ok()
             .and_then(|(_, event, _)| event.service);
-        let base = crate::gitlab::outcome::whole(&one.record.job).to_owned();
+        let base = outcome::whole(&one.record.job).to_owned();
         let project = &scene.projects[one.record.project].0;
         let pipeline = one.record.pipeline.to_string();
         let parts = [Some(base), service, None];
@@ -301,6 +305,9 @@ impl<'a> Lane<'a> {
         };
         let of = (one.record, one.deployment);
         let moment = times(one.deployment, scene.now);
+        if let Some(fate) = self.untold.get(&place) {
+            return Err(fate.clone());
+        }
         let Some(held) = held else {
             if one.is_unstarted {
                 return Ok(None);
@@ -337,276 +344,10 @@ impl<'a> Lane<'a> {
             })),
         }
     }
-
-    /// Writes, batch by batch; of each the record is asked once more before.
-    async fn write(&mut self, scene: &Scene<'a>, intents: Vec<Intent<'_>>) {
-        let mut batches: BTreeMap<(usize, &str), Vec<Intent>> = BTreeMap::new();
-        for intent in intents {
-            let record = intent.compared.record;
-            let batch = batches
-                .entry((record.project, record.environment.as_str()))
-                .or_default();
-            batch.push(intent);
-        }
-        let mut left: usize = batches.values().map(Vec::len).sum();
-        for (place, mut batch) in batches {
-            // The newest first: of a long history they matter most.
-            batch.sort_by_key(|intent| std::cmp::Reverse(intent.compared.deployment.id));
-            while !batch.is_empty() {
-                let rest = batch.split_off(batch.len().min(BATCH));
-                left -= batch.len();
-                if let Err((class, why)) = self.write_batch(scene, place, batch).await {
-                    let more = format!("{left} more were not written: {why}");
-                    self.table.halt = Some((class, if left > 0 { more } else { why }));
-                    return;
-                }
-                batch = rest;
-            }
-        }
-    }
-
-    async fn write_batch(
-        &mut self,
-        scene: &Scene<'a>,
-        (project, environment): (usize, &str),
-        batch: Vec<Intent<'_>>,
-    ) -> Result<(), Halt> {
-        let gitlab = &scene.projects[project].1;
-        let since = batch.iter().map(|intent| intent.compared.record.begins()).min();
-        let since = since.unwrap_or(std::time::SystemTime::UNIX_EPOCH);
-        let now = match scene.recorder.to(gitlab, environment, since).await {
-            Ok(now) => now,
-            Err(untold) => {
-                return Err((
-                    untold.class,
-                    format!("the record could not be asked once more: {}", untold.why),
-                ));
-            }
-        };
-        let mut missing: BTreeMap<String, Vec<(Entity, Intent)>> = BTreeMap::new();
-        let mut amended = Vec::new();
-        for intent in batch {
-            let one = intent.compared;
-            if !one.record.is_still(&now, one.deployment, &one.action, scene.now) {
-                let why = "GitLab's record has changed meanwhile: the next run has it".to_owned();
-                self.table
-                    .add(one.record.name_at(scene, Some(&intent.place)), Fate::LeftAlone(why));
-                continue;
-            }
-            match &intent.properties {
-                Some(_) => amended.push(intent),
-                None => {
-                    let said = (&one.action, times(one.deployment, scene.now));
-                    let branch = scene.source_branch(one.record, one.deployment).await;
-                    let of = (one.record, one.deployment);
-                    match self.entity(scene, of, said, (None, branch.as_deref())) {
-                        Ok((entity, ..)) => {
-                            let (blueprint, identifier) = intent.place.clone();
-                            let entity = Entity {
-                                blueprint: blueprint.clone(),
-                                identifier,
-                                body: entity.body,
-                            };
-                            missing.entry(blueprint).or_default().push((entity, intent));
-                        }
-                        Err(why) => {
-                            let fate = Fate::Failed(Class::Misconfigured, why.to_string());
-                            self.table.add(one.record.name_at(scene, Some(&intent.place)), fate);
-                        }
-                    }
-                }
-            }
-        }
-        self.create(scene, missing).await?;
-        self.amend(scene, amended).await
-    }
-
-    async fn create(
-        &mut self,
-        scene: &Scene<'a>,
-        missing: BTreeMap<String, Vec<(Entity, Intent<'_>)>>,
-    ) -> Result<(), Halt> {
-        let Some((event, values)) = self.sample.take() else {
-            return Ok(());
-        };
-        let context = context(&event, &values);
-        let mut work = Vec::new();
-        let mut chunks = Vec::new();
-        for (blueprint, mut entities) in missing {
-            while !entities.is_empty() {
-                let rest = entities.split_off(entities.len().min(self.register.most_created));
-                let (bodies, intents): (Vec<Entity>, Vec<Intent>) = entities.into_iter().unzip();
-                match (self.register.create)(&context, &blueprint, &bodies) {
-                    Ok(plan) => {
-                        work.push(plan);
-                        chunks.push(intents);
-                    }
-                    Err(why) => {
-                        for intent in intents {
-                            let fate = Fate::Failed(Class::Misconfigured, why.to_string());
-                            let name = intent.compared.record.name_at(scene, Some(&intent.place));
-                            self.table.add(name, fate);
-                        }
-                    }
-                }
-                entities = rest;
-            }
-        }
-        let results = self.deliver(work).await;
-        let mut halt = None;
-        for (intents, result) in chunks.into_iter().zip(results) {
-            let class = result.class;
-            let detail = result.detail.clone().unwrap_or_default();
-            for (index, intent) in intents.into_iter().enumerate() {
-                let refused = result.refused.iter().find(|one| one.index == index);
-                let fate = match (class, refused) {
-                    (Class::Sent, None) => Fate::Repaired(intent.why.clone()),
-                    (Class::Sent, Some(one)) if one.status == Some(409) => {
-                        Fate::LeftAlone("it appeared meanwhile, and stays as it is".to_owned())
-                    }
-                    (Class::Sent, Some(one)) => {
-                        let is_passing = one.status.is_some_and(crate::delivery::courier::is_passing);
-                        let class = if is_passing {
-                            Class::Unavailable
-                        } else {
-                            Class::Rejected
-                        };
-                        Fate::Failed(class, one.why.clone())
-                    }
-                    (Class::Skipped, _) => Fate::LeftAlone(detail.clone()),
-                    (class, _) => Fate::Failed(class, detail.clone()),
-                };
-                let name = intent.compared.record.name_at(scene, Some(&intent.place));
-                self.table.add(name, fate);
-            }
-            halt = halt.or(halted(&result));
-        }
-        self.sample = Some((event, values));
-        halt.map_or(Ok(()), Err)
-    }
-
-    async fn amend(&mut self, scene: &Scene<'a>, amended: Vec<Intent<'_>>) -> Result<(), Halt> {
-        let Some((event, values)) = self.sample.take() else {
-            return Ok(());
-        };
-        let context = context(&event, &values);
-        let mut work = Vec::new();
-        let mut intents = Vec::new();
-        for intent in amended {
-            let (blueprint, identifier) = &intent.place;
-            let properties = intent.properties.clone().unwrap_or_default();
-            match (self.register.amend)(&context, blueprint, identifier, &properties) {
-                Ok(plan) => {
-                    work.push(plan);
-                    intents.push(intent);
-                }
-                Err(why) => {
-                    let fate = Fate::Failed(Class::Misconfigured, why.to_string());
-                    let name = intent.compared.record.name_at(scene, Some(&intent.place));
-                    self.table.add(name, fate);
-                }
-            }
-        }
-        let mut halt = None;
-        for (intent, result) in intents.into_iter().zip(self.deliver(work).await) {
-            let detail = result.detail.clone().unwrap_or_default();
-            let fate = match result.class {
-                Class::Sent => Fate::Repaired(intent.why.clone()),
-                Class::Skipped => Fate::LeftAlone(detail),
-                _ if result.status == Some(404) => {
-                    Fate::LeftAlone("it is gone meanwhile: the next run creates it anew".to_owned())
-                }
-                class => Fate::Failed(class, detail),
-            };
-            let is_failure = matches!(fate, Fate::Failed(..));
-            let name = intent.compared.record.name_at(scene, Some(&intent.place));
-            self.table.add(name, fate);
-            halt = halt.or(halted(&result).filter(|_| is_failure));
-        }
-        self.sample = Some((event, values));
-        halt.map_or(Ok(()), Err)
-    }
-
-    /// Asks what is held at these places. What can't be asked ends the lane.
-    async fn ask(&mut self, places: BTreeSet<Place>) -> Held {
-        let mut held = Held::new();
-        let Some((event, values)) = self.sample.take() else {
-            return held;
-        };
-        let context = context(&event, &values);
-        let mut by_blueprint: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (blueprint, identifier) in places {
-            by_blueprint.entry(blueprint).or_default().push(identifier);
-        }
-        let mut plans = Vec::new();
-        let mut of = Vec::new();
-        for (blueprint, identifiers) in &by_blueprint {
-            for chunk in identifiers.chunks(self.register.most_asked) {
-                match (self.register.ask)(&context, blueprint, chunk) {
-                    Ok(plan) => {
-                        plans.push(plan);
-                        of.push(blueprint);
-                    }
-                    Err(why) => self.table.halt = Some((Class::Misconfigured, why.to_string())),
-                }
-            }
-        }
-        for (blueprint, result) in of.into_iter().zip(self.deliver(plans).await) {
-            if result.class != Class::Sent {
-                let why = format!("what it holds can't be read: {}", result.detail.unwrap_or_default());
-                self.table.halt.get_or_insert((result.class, why));
-                continue;
-            }
-            let found = result.json.as_deref().and_then(Value::as_array);
-            for entity in found.into_iter().flatten() {
-                if let Some(identifier) = entity["identifier"].as_str() {
-                    let properties = entity["properties"].as_object().cloned().unwrap_or_default();
-                    held.insert((blueprint.clone(), identifier.to_owned()), properties);
-                }
-            }
-        }
-        self.sample = Some((event, values));
-        held
-    }
-
-    /// Carries out plans, several at a time; once one shows that the others would fail likewise, the rest are not begun.
-    async fn deliver(&self, plans: Vec<Plan>) -> Vec<DeliveryResult> {
-        let label = self.target.label();
-        let address = self.target.destination.address();
-        let mut results = Vec::new();
-        let mut plans = plans.into_iter();
-        // The first alone: what is wrong with a credential or an address shows once.
-        let mut round = 1;
-        loop {
-            let some: Vec<Plan> = plans.by_ref().take(round).collect();
-            if some.is_empty() {
-                return results;
-            }
-            let running = stream::iter(some).map(|plan| {
-                let plan = Plan { address, ..plan };
-                self.courier.deliver(&label, plan, &self.session)
-            });
-            let ended: Vec<DeliveryResult> = running.buffered(AT_ONCE).collect().await;
-            let halt = ended.iter().find_map(halted);
-            results.extend(ended);
-            if let Some((class, why)) = halt {
-                let rest = plans
-                    .by_ref()
-                    .map(|plan| DeliveryResult::unsent(class, why.as_str(), plan.identifier));
-                results.extend(rest);
-                return results;
-            }
-            round = ROUND;
-        }
-    }
 }
 
-/// So many plans are carried out before it is looked whether it makes sense to go on.
-const ROUND: usize = 4 * AT_ONCE;
 /// Under its own id, and without what is only known of merge requests.
 const ANY: (Option<&str>, Option<&str>) = (None, None);
-/// So many entities are written after the record was asked once more.
-const BATCH: usize = 60;
 
 /// What a register is given.
 fn context<'c>(event: &'c Event, values: &'c Values) -> Context<'c> {
@@ -617,21 +358,6 @@ fn context<'c>(event: &'c Event, values: &'c Values) -> Context<'c> {
         is_replay: false,
         in_doubt_since: None,
     }
-}
-
-/// Why nothing more makes sense after a request that ended so.
-fn halted(result: &DeliveryResult) -> Option<Halt> {
-    let is_for_all = match result.class {
-        Class::Misconfigured | Class::Unavailable => true,
-        Class::Rejected => matches!(result.status, Some(300..=399 | 401 | 403)),
-        Class::Sent | Class::Skipped => false,
-    };
-    is_for_all.then(|| {
-        (
-            result.class,
-            truncate(result.detail.as_deref().unwrap_or_default(), 500),
-        )
-    })
 }
 
 /// Where the receipts say that an entity of this destination was put; `blueprint` where they don't name one.
@@ -686,12 +412,9 @@ fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Opt
 
 impl Compared<'_> {
     /// What says which of several pipelines is the newest: when it began to deploy.
-    fn age(&self) -> (Option<std::time::SystemTime>, u64) {
-        let start = self
-            .deployment
-            .made_by
-            .as_ref()
-            .and_then(|by| by.job.started_at.as_deref());
-        (start.and_then(crate::time::parse), self.deployment.id)
+    fn age(&self) -> (Option<SystemTime>, u64) {
+        let job = self.deployment.made_by.as_ref().map(|by| &by.job);
+        let start = job.and_then(|job| job.started_at.as_deref());
+        (start.and_then(time::parse), self.deployment.id)
     }
 }

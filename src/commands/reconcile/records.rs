@@ -56,13 +56,11 @@ impl Record {
 
     /// What it is called: by its entity, and else by what it is of.
     pub fn name_at(&self, scene: &Scene<'_>, place: Option<&(String, String)>) -> String {
-        match place {
-            Some((_, identifier)) => identifier.clone(),
-            None => {
-                let project = &scene.projects[self.project].0.path;
-                format!("{project} #{}, `{}` to {}", self.pipeline, self.job, self.environment)
-            }
+        if let Some((_, identifier)) = place {
+            return identifier.clone();
         }
+        let project = &scene.projects[self.project].0.path;
+        format!("{project} #{}, `{}` to {}", self.pipeline, self.job, self.environment)
     }
 
     /// Nothing of it was made before this.

@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    commands::{dispatch::Delivered, runner::Delivery},
+    delivery::result::DeliveryResult,
+    destinations::Target,
+    problem::Unmade,
     report::{
         class::{self, Class},
         console::Console,
@@ -117,6 +121,116 @@ impl Table {
         if let Some((class, why)) = &self.halt {
             console.line(&format!("    {:<16} {}: {why}", "ended early", class.word()));
         }
+    }
+}
+
+/// What came of it, by target.
+pub struct Outcome {
+    pub targets: Vec<(Target, Table)>,
+    /// What is said of GitLab, and what it means for the exit code.
+    pub of_gitlab: Vec<(Class, String)>,
+    /// Whether it was cut off, because somebody asked it to end.
+    pub is_cut_off: bool,
+}
+
+impl Outcome {
+    /// Nothing yet.
+    pub fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets: targets.into_iter().map(|target| (target, Table::default())).collect(),
+            of_gitlab: Vec::new(),
+            is_cut_off: false,
+        }
+    }
+
+    /// The targets that can't be compared.
+    pub fn unasked(&self) -> impl Iterator<Item = Target> {
+        let targets = self.targets.iter().map(|(target, _)| *target);
+        targets.filter(|target| target.register().is_none())
+    }
+
+    /// Takes in what would be delivered.
+    pub fn show(&mut self, delivery: &Delivery<'_>) {
+        let fate = match &delivery.plan {
+            Ok(plan) => match &plan.skip {
+                None => Fate::Shown(delivery.heading.clone().unwrap_or_default()),
+                Some(why) => Fate::LeftAlone(why.clone()),
+            },
+            Err(Unmade::Nothing(why)) => Fate::LeftAlone(why.clone()),
+            Err(why @ Unmade::Wrong(_)) => Fate::Failed(Class::Misconfigured, why.to_string()),
+        };
+        let mut tables = self.targets.iter_mut();
+        let name = delivery.event.and_then(|event| event.id.clone()).unwrap_or_default();
+        if let Some((_, table)) = tables.find(|(target, _)| target.is_like(&delivery.target)) {
+            table.add(name, fate);
+        } else {
+            let mut table = Table::default();
+            table.add(name, fate);
+            self.targets.push((delivery.target, table));
+        }
+    }
+
+    /// Prints the table, and tells what counts for the exit code.
+    pub fn report(&self, console: &Console) -> Vec<Class> {
+        for (class, line) in &self.of_gitlab {
+            let line = if class.is_failure() {
+                format!("  {:<18} {}: {line}", "GitLab", class.word())
+            } else {
+                format!("  {:<18} {line}", "GitLab")
+            };
+            console.line(&line);
+        }
+        for (target, table) in &self.targets {
+            table.print(console, &target.label());
+        }
+        let of_gitlab = self.of_gitlab.iter().map(|(class, _)| *class);
+        let required = self.targets.iter().filter(|(target, _)| !target.is_optional);
+        let of_targets = required.map(|(_, table)| table.class());
+        let of_stop = self.is_cut_off.then_some(Class::Unavailable);
+        of_gitlab.chain(of_targets).chain(of_stop).collect()
+    }
+
+    /// What is written of each target into the receipt.
+    fn results(&self) -> impl Iterator<Item = (Target, DeliveryResult)> {
+        self.targets.iter().map(|(target, table)| {
+            let detail = format!("reconcile: {}", table.counts());
+            (*target, DeliveryResult::unsent(table.class(), detail, None))
+        })
+    }
+
+    pub fn leave(&self, mut delivered: Delivered<'_>, exit_code: u8) {
+        for (target, result) in self.results() {
+            delivered.add(target, &result);
+        }
+        delivered.leave(exit_code);
+    }
+
+    /// What came of it, in words.
+    pub fn summary(&self, is_dry: bool) -> String {
+        let rows = || self.targets.iter().flat_map(|(_, table)| &table.rows);
+        let count = |is: fn(&Fate) -> bool| rows().filter(|row| is(&row.fate)).count();
+        let of = |is: fn(&Fate) -> bool, word: &str| format!("{} {word}", count(is));
+        let repaired = if is_dry {
+            of(|fate| matches!(fate, Fate::Shown(_)), "would be repaired")
+        } else {
+            of(|fate| matches!(fate, Fate::Repaired(_)), "repaired")
+        };
+        let mut parts = vec![
+            of(|fate| *fate == Fate::Agreed, "agreed"),
+            repaired,
+            of(|fate| matches!(fate, Fate::LeftAlone(_)), "left alone"),
+        ];
+        let failed = count(|fate| matches!(fate, Fate::Failed(..)));
+        if failed > 0 {
+            parts.push(format!("{failed} failed"));
+        }
+        let what = if is_dry { "dry run, nothing was written: " } else { "" };
+        let cut_off = if self.is_cut_off {
+            "asked to end (SIGTERM): "
+        } else {
+            ""
+        };
+        format!("{cut_off}{what}{}", parts.join(", "))
     }
 }
 
