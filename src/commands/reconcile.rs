@@ -257,11 +257,7 @@ async fn left_behind(
     let reading = Box::pin(end::LeftBehind::read(scene, runner, pipeline, folder));
     match runner.stop.unless_asked(reading).await? {
         Ok(left) => {
-            let problems = left
-                .problems
-                .iter()
-                .map(|problem| (Class::Unavailable, problem.to_string()));
-            outcome.of_gitlab.extend(problems);
+            outcome.of_gitlab.extend(left.notes.iter().cloned());
             Some(left)
         }
         Err(untold) => {
@@ -287,7 +283,10 @@ impl Plan {
             Scope::AtEnd(pipeline) => format!("pipeline {pipeline}"),
             Scope::Last(window) => match window.as_secs() / 60 {
                 minutes if minutes % 60 > 0 => format!("the last {minutes} minutes"),
-                minutes => format!("the last {} hours", minutes / 60),
+                minutes if minutes % (24 * 60) > 0 || minutes < 3 * 24 * 60 => {
+                    format!("the last {} hours", minutes / 60)
+                }
+                minutes => format!("the last {} days", minutes / (24 * 60)),
             },
         }
     }
@@ -305,10 +304,17 @@ async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, folder: &P
     let services = clients.to_services(&scene.setup.console, runner.limits);
     let mut lanes: Vec<(usize, Lane)> = Vec::new();
     for (place, (target, table)) in outcome.targets.iter_mut().enumerate() {
-        match Lane::new(scene, *target, &services) {
+        let is_taken = lanes
+            .iter()
+            .any(|(_, lane)| lane.target.destination.name == target.destination.name);
+        match Lane::new(scene, *target, &services).filter(|_| !is_taken) {
             Some(lane) => lanes.push((place, lane)),
-            None if target.operation.is_read => {}
-            None => table.add(target.destination.title, Fate::LeftAlone(unasked(target, &plan.scope))),
+            None if target.operation.is_read || is_taken => {}
+            None => {
+                if let Some(why) = unasked(target, &plan.scope) {
+                    table.add(target.destination.title, Fate::LeftAlone(why));
+                }
+            }
         }
     }
     let held = join_all(lanes.iter_mut().map(|(_, lane)| lane.begin(scene))).await;
@@ -329,14 +335,17 @@ async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, folder: &P
     }
 }
 
-/// What is said of a service that can't be compared.
-fn unasked(target: &Target, scope: &Scope) -> String {
+/// What is said of a service that can't be compared. At the end of a pipeline, what is left to do is done by then.
+fn unasked(target: &Target, scope: &Scope) -> Option<String> {
     let title = target.destination.title;
     match scope {
-        Scope::AtEnd(_) => format!("{title} can't be asked what it holds"),
-        Scope::Last(_) => format!(
-            "{title} can't be asked what it holds; what a job could not deliver is in its artifacts: in its folder, \
-             `notify-event replay {FOLDER}/undelivered` sends it"
-        ),
+        Scope::AtEnd(_) => None,
+        Scope::Last(_) if target.destination.register.is_some() => {
+            Some(format!("{} is no report of a deployment's entity", target.label()))
+        }
+        Scope::Last(_) => Some(format!(
+            "{title} can't be asked what it holds, so nothing is sent; what a job could not deliver is in its artifacts: \
+             with them, `notify-event replay {FOLDER}/undelivered` sends it"
+        )),
     }
 }

@@ -35,6 +35,8 @@ type Said = Map<String, Value>;
 pub struct Portrait {
     /// What became of it.
     action: Action,
+    /// When that was, where its run has ended.
+    end: Option<SystemTime>,
     /// What is said of it.
     said: Said,
     /// The properties that are made of the action, with what each action makes of them; null where it says nothing.
@@ -70,6 +72,7 @@ impl Portrait {
         mut say: impl FnMut(&Action, Times) -> Result<Said, Unmade>,
     ) -> Result<Self, Unmade> {
         let said = say(action, times)?;
+        let end = times.end;
         // What can't be said of another action is something that no report says of it.
         let mut of = |action: &Action, times: Times| say(action, times).unwrap_or_default();
         let words = Action::WORDS.iter().map(|word| Action::from_word(word));
@@ -132,6 +135,7 @@ impl Portrait {
         });
         Ok(Self {
             statuses: statuses.collect(),
+            end: action.ends_run().then_some(end),
             action: action.clone(),
             said,
             starts,
@@ -149,8 +153,8 @@ impl Portrait {
             Ok(state) => state,
             Err(word) => return Finding::Stays(format!("it holds {word}, which no report of ours says")),
         };
-        if !state.is_empty() && state.iter().all(|action| action.is_aftermath()) {
-            return Finding::Stays(format!("it is {}", state[0]));
+        if let Some(action) = self.aftermath(held) {
+            return Finding::Stays(format!("it is {action}"));
         }
         let is_known = |is: fn(&Action) -> bool| state.iter().any(|action| is(action));
         let goes_on = self.action == Action::Started && state.contains(&&Action::Progressing);
@@ -241,6 +245,16 @@ impl Portrait {
         Ok((whole, true))
     }
 
+    /// What became of it after its run, where any part of the held status says so and nothing else.
+    fn aftermath(&self, held: &Said) -> Option<&Action> {
+        self.statuses.iter().find_map(|(name, made)| {
+            let held = held.get(name).filter(|value| !value.is_null())?;
+            let mut of_it = made.iter().filter(|(_, value)| value == held).map(|(action, _)| action);
+            let first = of_it.next()?;
+            (first.is_aftermath() && of_it.all(Action::is_aftermath)).then_some(first)
+        })
+    }
+
     /// The name of a property that holds the time of an earlier attempt, and of one that holds that of a later one.
     fn attempt(&self, held: &Said) -> (Option<&String>, Option<&String>) {
         let (mut earlier, mut later) = (None, None);
@@ -251,7 +265,9 @@ impl Portrait {
             };
             has_start = true;
             if held > *start + APART {
-                later = later.or(Some(name));
+                // As long as an attempt runs there is no later one: who reports a start may be late.
+                let is_of_ours = self.end.is_some_and(|end| held <= end);
+                later = later.or(Some(name).filter(|_| !is_of_ours));
             } else if held + APART < *start {
                 earlier = earlier.or(Some(name));
             }
@@ -474,8 +490,14 @@ mod tests {
             // Nothing of an earlier attempt replaces anything of a later one.
             (
                 &failure,
-                json!({"status": "IN_PROGRESS", "action": "started", "createdAt": "2025-03-01T10:02:01Z"}),
+                json!({"status": "IN_PROGRESS", "action": "started", "createdAt": "2025-03-01T10:07:00Z"}),
                 "stays: its createdAt is of a later attempt than GitLab's record has",
+            ),
+            // Who reported the start was late: a later attempt begins when this one has ended.
+            (
+                &failure,
+                json!({"status": "IN_PROGRESS", "action": "started", "createdAt": "2025-03-01T10:04:00Z"}),
+                "action status successful createdAt duration finishedAt (action was started, is failure)",
             ),
             (
                 &failure,
@@ -489,6 +511,8 @@ mod tests {
                 "action status createdAt (action was success, is started)",
             ),
             (&success, whole("STOPPED", "stopped"), "stays: it is stopped"),
+            // Somebody set the one and not the other.
+            (&failure, whole("ROLLED_BACK", "success"), "stays: it is rolled_back"),
             (
                 &success,
                 whole("ROLLED_BACK", "rolled_back"),

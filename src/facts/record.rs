@@ -49,14 +49,20 @@ impl Recorder<'_> {
         self.pages(gitlab, page, |_| true).await
     }
 
-    /// The deployments to an environment that were made after `since`, in the order of their ids.
+    /// The deployments to an environment that were made after `since`, and those with an id from `first` on, in the order of
+    /// their ids.
     ///
     /// # Errors
     /// Why they can't be had.
-    pub async fn to(&self, gitlab: &GitLab, environment: &str, since: SystemTime) -> Result<Vec<Deployment>, Untold> {
+    pub async fn to(
+        &self,
+        gitlab: &GitLab,
+        environment: &str,
+        (first, since): (u64, SystemTime),
+    ) -> Result<Vec<Deployment>, Untold> {
         let page = |number| gitlab.deployments_page(environment, number);
         // They come newest first: before the oldest that is wanted nothing is.
-        let goes_on = |last: &Deployment| last.created_at.is_none_or(|created| created >= since);
+        let goes_on = |last: &Deployment| last.id > first || last.created_at.is_none_or(|created| created >= since);
         let mut all = self.pages(gitlab, page, goes_on).await?;
         all.retain(|one| one.environment == environment);
         Ok(all)

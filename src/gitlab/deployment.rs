@@ -120,11 +120,12 @@ pub enum Meaning<'a> {
 }
 
 /// What `attempts` of one job mean, in the order of their ids: the last that has a start counts. Blocked, created and
-/// skipped ones, and those that ended before they started, have deployed nothing.
+/// skipped ones, and those that ended badly before they started, have deployed nothing.
 pub fn meaning(attempts: &[Deployment], now: SystemTime) -> Meaning<'_> {
-    let has_run = |one: &&Deployment| {
-        let is_known = !matches!(one.status.as_str(), "blocked" | "created" | "skipped");
-        is_known && one.made_by.as_ref().is_some_and(|by| by.job.started_at.is_some())
+    let has_run = |one: &&Deployment| match one.status.as_str() {
+        "blocked" | "created" | "skipped" => false,
+        "failed" | "canceled" => one.made_by.as_ref().is_some_and(|by| by.job.started_at.is_some()),
+        _ => true,
     };
     if let Some(last) = attempts.iter().rev().find(has_run) {
         return happened(last, now);
@@ -148,7 +149,12 @@ fn happened(last: &Deployment, now: SystemTime) -> Meaning<'_> {
         other => return unclear(&format!("is `{other}`, a status that this version does not know")),
     };
     let Some(start) = last.started() else {
-        return unclear("has a start that is no time");
+        let has_none = last.made_by.as_ref().is_some_and(|by| by.job.started_at.is_none());
+        return unclear(if has_none {
+            "has no start"
+        } else {
+            "has a start that is no time"
+        });
     };
     let end = last.made_by.as_ref().and_then(|by| by.job.finished_at.as_deref());
     let end = end.map(time::parse).filter(|_| action.is_final());
@@ -264,6 +270,7 @@ mod tests {
                 "has ended, and GitLab shows no end",
             ),
             (deployment(1, "success", Some("now"), END), "a start that is no time"),
+            (deployment(1, "success", None, END), "has no start"),
             (deployment(1, "success", START, Some("then")), "an end that is no time"),
             (
                 deployment(1, "failed", START, Some("2025-03-01T09:00:00Z")),

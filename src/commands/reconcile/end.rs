@@ -23,13 +23,13 @@ use crate::{
     event::{Action, Event},
     facts::record::{Left, Untold},
     gitlab::{deployment::Meaning, job::Job, outcome},
-    problem::Problem,
     receipts::{
         folder::UNDELIVERED,
         once::{self, Attempt, Decision},
         receipt::{Entry, Receipt},
         undelivered::Undelivered,
     },
+    report::class::Class,
     time,
     variables::Values,
 };
@@ -56,8 +56,8 @@ pub struct LeftBehind {
     unknown: Vec<u64>,
     kept: Vec<Kept>,
     authority: Authority,
-    /// What can't be delivered, and why.
-    pub problems: Vec<Problem>,
+    /// What is not delivered, and why.
+    pub notes: Vec<(Class, String)>,
 }
 
 /// The end of a deploy job that is told to a service.
@@ -92,7 +92,7 @@ impl LeftBehind {
                 Left::Missing => {}
                 Left::Unknown(why) => {
                     let what = format!("the receipt of job {} can't be read: {why}", job.id);
-                    left.problems.push(Problem::new("GitLab", what));
+                    left.notes.push((Class::Unavailable, what));
                     left.unknown.push(job.id);
                 }
             }
@@ -138,7 +138,7 @@ impl LeftBehind {
                 is_of_pipeline: true,
                 attempts: Vec::new(),
             },
-            problems: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -159,23 +159,24 @@ impl LeftBehind {
         let files: Vec<_> = reading.buffered(AT_ONCE).collect().await;
         for (job, path, file) in files {
             let name = PathBuf::from(format!("job {job}: {}", path.display()));
-            let read = match file {
-                Left::There(json) => Undelivered::from_json(&json),
-                Left::Missing => Err("is listed in the job's receipt, and is not among its artifacts".to_owned()),
-                Left::Unknown(why) => Err(format!("can't be read: {why}")),
-            };
-            match read {
-                Ok(undelivered) if undelivered.origin.job_id.as_deref() != Some(&job.to_string()) => {
-                    let what = "is another job's, which keeps it";
-                    self.problems.push(Problem::new(name.display().to_string(), what));
+            let undelivered = match file {
+                Left::There(json) => Undelivered::from_json(&json).map_err(|why| (Class::Misconfigured, why)),
+                Left::Missing => {
+                    let why = "is listed in the job's receipt, and is not among its artifacts";
+                    Err((Class::Misconfigured, why.to_owned()))
                 }
+                Left::Unknown(why) => Err((Class::Unavailable, format!("can't be read: {why}"))),
+            };
+            match undelivered {
+                // It came with another job's artifacts, which has it too.
+                Ok(undelivered) if undelivered.origin.job_id.as_deref() != Some(&job.to_string()) => {}
                 Ok(undelivered) => self.kept.push(Kept {
                     path: name,
                     values: values(scene.setup, &undelivered),
                     undelivered,
                     is_named: false,
                 }),
-                Err(why) => self.problems.push(Problem::new(name.display().to_string(), why)),
+                Err((class, why)) => self.notes.push((class, format!("{} {why}", name.display()))),
             }
         }
         self.kept

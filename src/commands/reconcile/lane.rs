@@ -32,6 +32,7 @@ use crate::{
     },
     problem::Unmade,
     receipts::receipt::Receipt,
+    redaction::HIDDEN,
     report::class::Class,
     time,
     variables::{Unrendered, Values},
@@ -369,7 +370,10 @@ fn named(receipts: &[Receipt], destination: &str, blueprint: &str) -> Option<Pla
             .rev()
             .find(|entry| entry.destination == destination && entry.names_entity())?;
         let blueprint = entry.blueprint.clone().unwrap_or_else(|| blueprint.to_owned());
-        Some((blueprint, entry.identifier.clone()?))
+        let identifier = entry.identifier.clone()?;
+        // What is hidden in a receipt leads nowhere.
+        let is_whole = [&blueprint, &identifier].iter().all(|text| !text.contains(HIDDEN));
+        is_whole.then_some((blueprint, identifier))
     })
 }
 

@@ -84,7 +84,7 @@ impl Table {
             .map(|((_, word), count)| format!("{word} {}", grouped(count as u64)))
             .collect();
         if counts.is_empty() {
-            "nothing to compare".to_owned()
+            "nothing to do".to_owned()
         } else {
             counts.join(", ")
         }

@@ -1,6 +1,11 @@
 //! What differs, written: of each the record is asked once more before.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
 
 use super::{Halt, Intent, Lane, asking::halted, context};
 use crate::{
@@ -9,8 +14,11 @@ use crate::{
     delivery::courier::is_passing,
     destinations::register::Entity,
     report::class::Class,
+    text::grouped,
 };
 
+/// A long run says so often how far it has come.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// So many entities are written after the record was asked once more.
 const BATCH: usize = 60;
 
@@ -25,7 +33,9 @@ impl<'a> Lane<'a> {
                 .or_default();
             batch.push(intent);
         }
-        let mut left: usize = batches.values().map(Vec::len).sum();
+        let total: usize = batches.values().map(Vec::len).sum();
+        let mut left = total;
+        let mut told = Instant::now();
         for (place, mut batch) in batches {
             // The newest first: of a long history they matter most.
             batch.sort_by_key(|intent| std::cmp::Reverse(intent.compared.deployment.id));
@@ -38,6 +48,12 @@ impl<'a> Lane<'a> {
                     return;
                 }
                 batch = rest;
+                if told.elapsed() > TELL_EVERY && left > 0 {
+                    told = Instant::now();
+                    let done = grouped((total - left) as u64);
+                    let line = format!("  {:<18} {done} of {} done", self.target.label(), grouped(total as u64));
+                    scene.setup.console.info(&line);
+                }
             }
         }
     }
@@ -50,7 +66,12 @@ impl<'a> Lane<'a> {
     ) -> Result<(), Halt> {
         let gitlab = &scene.projects[project].1;
         let since = batch.iter().map(|intent| intent.compared.record.begins()).min();
-        let since = since.unwrap_or(SystemTime::UNIX_EPOCH);
+        let first = batch
+            .iter()
+            .filter_map(|intent| intent.compared.record.attempts.first())
+            .map(|one| one.id)
+            .min();
+        let since = (first.unwrap_or_default(), since.unwrap_or(SystemTime::UNIX_EPOCH));
         let now = match scene.recorder.to(gitlab, environment, since).await {
             Ok(now) => now,
             Err(untold) => {
