@@ -165,9 +165,9 @@ fn run_pipeline(project: &Project, variables: &BTreeMap<String, String>, jobs: &
         // As on GitLab: the image's own user, and artifacts that stay out of the work tree.
         "--no-umask",
         "--no-artifacts-to-source",
-        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it.
+        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it, and what made it.
         "--ignore-predefined-vars",
-        "CI_API_V4_URL,CI_PIPELINE_ID,CI_PROJECT_ID",
+        "CI_API_V4_URL,CI_PIPELINE_ID,CI_PIPELINE_SOURCE,CI_PROJECT_ID",
         "--color=false",
         "--max-job-name-padding",
         "0",
@@ -365,6 +365,7 @@ scenarios![
     example_deployment_lifecycle,
     example_deployment_report,
     example_monorepo,
+    example_reconcile,
     example_release,
     example_webhook,
     fail_policy,
@@ -374,6 +375,7 @@ scenarios![
     port_entities,
     port_entity,
     port_run,
+    reconcile_at_the_end,
     rely_lifecycle,
     replay,
     services_by_name,
