@@ -72,7 +72,7 @@ fn the_job_at_the_end_runs_whatever_the_end_and_needs_nobodys_artifacts() {
 
 /// What the stand-in of the program prints: its arguments, and what the job has said.
 const PROGRAM: &str = r#"#!/bin/sh
-printf '%s\n' "$*" "$NOTIFY_RECONCILE_SINCE${NOTIFY_RECONCILE_SINCE_FILE-}" "${NOTIFY_RECONCILE_PROJECTS-}${NOTIFY_RECONCILE_PROJECTS_FILE-}${NOTIFY_RECONCILE_PROJECTS_DEFAULT-}" "$EVENT_SERVICE" "$NOTIFY_DESTINATIONS" "$NOTIFY_OUTPUT_DIR" "${NOTIFY_RECONCILE_JOBS-}"
+printf '%s\n' "$*" "$NOTIFY_RECONCILE_SINCE${NOTIFY_RECONCILE_SINCE_FILE-}" "$EVENT_SERVICE" "$NOTIFY_DESTINATIONS" "$NOTIFY_OUTPUT_DIR" "${NOTIFY_RECONCILE_JOBS-}"
 exit "${ENDS_WITH:-0}"
 "#;
 
@@ -84,9 +84,6 @@ fn the_job_at_the_end_looks_at_its_own_pipeline_whatever_is_set_for_a_schedule()
     let own = [
         ("NOTIFY_RECONCILE_SINCE", "90d"),
         ("NOTIFY_RECONCILE_SINCE_FILE", "/builds/shop.tmp/since"),
-        ("NOTIFY_RECONCILE_PROJECTS", "acme/*"),
-        ("NOTIFY_RECONCILE_PROJECTS_FILE", "/builds/shop.tmp/projects"),
-        ("NOTIFY_RECONCILE_PROJECTS_DEFAULT", "acme/*"),
         // Which jobs deploy is as true here.
         ("NOTIFY_RECONCILE_JOBS", "!notify*"),
         ("NOTIFY_OUTPUT_DIR", "elsewhere"),
@@ -116,7 +113,7 @@ fn the_job_at_the_end_looks_at_its_own_pipeline_whatever_is_set_for_a_schedule()
             // The runner's own shell ends at the first line that fails.
             let script = format!("set -e\n{}", script.join("\n"));
             let said = run(shell, folder.path(), &script, variables);
-            assert_eq!(text(&said), format!("reconcile\npipeline\n\n{expected}"), "{shell:?}");
+            assert_eq!(text(&said), format!("reconcile\npipeline\n{expected}"), "{shell:?}");
             let failed = run(shell, folder.path(), &script, &[("ENDS_WITH", "76")]);
             assert_eq!(failed.status.code(), Some(76), "{shell:?}");
         }
