@@ -26,6 +26,11 @@ const BEHIND: &[CommonJob] = &[
         description: "Delivers what an earlier job could not.",
     },
     CommonJob {
+        name: "notify-reconcile",
+        runs: Some("notify-event reconcile"),
+        description: "On a schedule, makes what the services hold agree with GitLab's own record.",
+    },
+    CommonJob {
         name: "notify-binary",
         runs: None,
         description: "Hands the program to later jobs as an artifact, for their after_script.",
@@ -82,7 +87,7 @@ fn catalog() -> Value {
             ),
             component(
                 "deployment-report",
-                "Deploy jobs that extend its hidden job tell how they ended, from inside.",
+                "Deploy jobs that extend its hidden job tell how they ended, from inside; a job in .post tells what they could not.",
                 &json!([common(&REPORT)]),
             ),
             component(

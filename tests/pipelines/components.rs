@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The jobs of a pipeline that GitLab's schema accepts.
-fn pipeline(yaml: &str) -> BTreeMap<String, Value> {
+pub fn pipeline(yaml: &str) -> BTreeMap<String, Value> {
     let project = Project::with_templates();
     project.write(".gitlab-ci.yml", yaml);
     project.commit();
@@ -187,8 +187,8 @@ fn the_started_report_waits_for_what_the_deploy_job_waits_for() {
 
 /// Inputs that a shell, YAML or GitLab might take for something else.
 const UGLY_JOB: &str = "deploy $HOME & (prod): [a, {{b}}]; #1 `x` ${y} *";
-const UGLY_SERVICE: &str = "{{ job.matrix[0] | default('a b') }} & $SERVICE; ${SERVICE} * #1 \u{1f680}";
-const MEANT_SERVICE: &str = "{{ job.matrix[0] | default('a b') }} & it's; it's * #1 \u{1f680}";
+pub const UGLY_SERVICE: &str = "{{ job.matrix[0] | default('a b') }} & $SERVICE; ${SERVICE} * #1 \u{1f680}";
+pub const MEANT_SERVICE: &str = "{{ job.matrix[0] | default('a b') }} & it's; it's * #1 \u{1f680}";
 
 #[test]
 fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
@@ -228,7 +228,7 @@ fn the_lifecycle_component_is_valid_bare_and_with_every_input() {
 }
 
 /// The shells that images have: dash, bash, and busybox's.
-const SHELLS: &[&[&str]] = &[&["dash"], &["bash"], &["busybox", "sh"]];
+pub const SHELLS: &[&[&str]] = &[&["dash"], &["bash"], &["busybox", "sh"]];
 
 /// What the stand-in of the program prints: its arguments, and these variables.
 const PROGRAM: &str = r#"#!/bin/sh
@@ -237,14 +237,14 @@ printf '%s\n' "$*" "$EVENT_ACTION" "$NOTIFY_JOB" "$EVENT_SERVICE" "$EVENT_ENVIRO
 exit "${ENDS_WITH:-0}"
 "#;
 
-fn put_program(path: &Path) {
+pub fn put_program(path: &Path, program: &str) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    fs::write(path, PROGRAM).expect("a program");
+    fs::write(path, program).expect("a program");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("its mode");
 }
 
 /// Runs a script as the runner does, in `folder` with nothing but `variables` around it.
-fn run(shell: &[&str], folder: &Path, script: &str, variables: &[(&str, &str)]) -> Output {
+pub fn run(shell: &[&str], folder: &Path, script: &str, variables: &[(&str, &str)]) -> Output {
     Command::new(shell[0])
         .args(&shell[1..])
         .args(["-c", script])
@@ -266,7 +266,7 @@ fn what_the_lifecycles_inputs_say_reaches_the_program_as_it_is() {
                       UGLY_JOB: {"stage": "deploy", "script": "./deploy.sh"}});
     let jobs = pipeline(&yaml.to_string());
     let folder = tempfile::tempdir().expect("a folder");
-    put_program(&folder.path().join("bin/notify-event"));
+    put_program(&folder.path().join("bin/notify-event"), PROGRAM);
     for (end, action) in [
         ("started", "started"),
         ("succeeded", "auto:success"),
@@ -331,7 +331,7 @@ fn the_after_script_works_in_every_shell_and_breaks_nothing() {
             match leave_what {
                 "nothing" => {}
                 "what is no program" => {
-                    put_program(&program);
+                    put_program(&program, PROGRAM);
                     fs::write(&program, "\u{7f}ELF\u{2}\u{1}\u{1}\0 of another architecture").expect("a file");
                 }
                 "what may not be run" => {
@@ -339,7 +339,7 @@ fn the_after_script_works_in_every_shell_and_breaks_nothing() {
                 }
                 // Which a shell takes for a script that does nothing, and well.
                 _ => {
-                    put_program(&program);
+                    put_program(&program, PROGRAM);
                     fs::write(&program, "").expect("a file");
                 }
             }
@@ -356,7 +356,7 @@ fn the_after_script_works_in_every_shell_and_breaks_nothing() {
             );
         }
 
-        put_program(&folder.join(binary));
+        put_program(&folder.join(binary), PROGRAM);
         // The user's variables mean other reports; only a job that stops an environment has to name the one that deployed.
         let own = [
             ("EVENT_ACTION", "success"),

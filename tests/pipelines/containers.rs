@@ -32,7 +32,7 @@ const CASES: &str = "tests/pipelines/cases";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Run {
-    /// The services whose credentials are variables of the project.
+    /// The services whose credentials are variables of the project; `gitlab` is one whose API a job may ask.
     services: Vec<String>,
     /// More variables of the project; they replace the services' own. `{sandbox}` is the sandbox's own address.
     #[serde(default)]
@@ -165,9 +165,10 @@ fn run_pipeline(project: &Project, variables: &BTreeMap<String, String>, jobs: &
         // As on GitLab: the image's own user, and artifacts that stay out of the work tree.
         "--no-umask",
         "--no-artifacts-to-source",
-        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it.
+        // A scenario may say which of the sandbox's pipelines it is in, for what GitLab's API tells of it, and when and by what
+        // it was made.
         "--ignore-predefined-vars",
-        "CI_API_V4_URL,CI_PIPELINE_ID,CI_PROJECT_ID",
+        "CI_API_V4_URL,CI_PIPELINE_CREATED_AT,CI_PIPELINE_ID,CI_PIPELINE_SOURCE,CI_PROJECT_ID",
         "--color=false",
         "--max-job-name-padding",
         "0",
@@ -257,6 +258,12 @@ fn scenario(name: &str) {
         let mut variables: BTreeMap<String, String> = BTreeMap::new();
         for service in &run.services {
             variables.extend(variables_of(&sandbox, service));
+        }
+        // A job always has a GitLab and a token. Where it is not among the services, it is one that shows a token nothing.
+        if !run.services.iter().any(|service| service == "gitlab") {
+            let gitlab = sandbox.gitlab_variables();
+            variables.extend(gitlab.into_iter().filter(|(name, _)| name == "CI_API_V4_URL"));
+            variables.insert("CI_JOB_TOKEN".to_owned(), "a-token-that-may-see-nothing".to_owned());
         }
         let address = sandbox.root_url();
         let own = run.variables.into_iter();
@@ -365,6 +372,7 @@ scenarios![
     example_deployment_lifecycle,
     example_deployment_report,
     example_monorepo,
+    example_reconcile,
     example_release,
     example_webhook,
     fail_policy,
@@ -374,6 +382,7 @@ scenarios![
     port_entities,
     port_entity,
     port_run,
+    reconcile_at_the_end,
     rely_lifecycle,
     replay,
     services_by_name,

@@ -1,6 +1,6 @@
 //! The templates and the images, by GitLab's rules: judged by its schema, and run as whole pipelines in containers.
 //!
-//! `cargo test --test pipelines templates` needs no container.
+//! `cargo test --test pipelines -- --skip containers` needs no container.
 
 mod project;
 #[path = "../shared/mod.rs"]
@@ -8,4 +8,5 @@ mod shared;
 
 mod components;
 mod containers;
+mod reconcile;
 mod templates;

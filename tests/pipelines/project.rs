@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::shared::REPOSITORY;
@@ -116,6 +117,24 @@ impl Project {
         } else {
             Err(text(&output))
         }
+    }
+
+    /// The jobs that the pipeline has, in the order of the file, where these are variables of the project.
+    pub fn jobs(&self, variables: &[(&str, &str)]) -> Vec<String> {
+        let mut arguments = vec![
+            "--list-json".to_owned(),
+            "--ignore-predefined-vars=CI_PIPELINE_SOURCE".to_owned(),
+        ];
+        for (name, value) in variables {
+            arguments.extend(["--variable".to_owned(), format!("{name}={value}")]);
+        }
+        let output = self.gitlab_ci_local(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let jobs: Vec<Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)));
+        let there = jobs.iter().filter(|job| job["when"] != "never");
+        there
+            .map(|job| job["name"].as_str().expect("a name").to_owned())
+            .collect()
     }
 }
 
