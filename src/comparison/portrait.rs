@@ -102,7 +102,9 @@ impl Portrait {
             ..times
         };
         let mut is_moved: [BTreeSet<String>; 3] = Default::default();
-        for other in [&Action::Started, &Action::Success, action] {
+        let others = [&Action::Started, &Action::Success];
+        let own = Some(action).filter(|action| !others.contains(action));
+        for other in others.into_iter().chain(own) {
             let Some((_, before)) = by_action.iter().find(|(own, _)| own == other) else {
                 continue;
             };

@@ -160,7 +160,7 @@ impl Reach {
     }
 
     fn add(&mut self, name: &str, value: &str, secrets: &[String]) {
-        if self.refuses(name).is_some() {
+        if self.is_credential(name) {
             return;
         }
         if secrets.iter().any(|secret| value.contains(secret.as_str())) {
@@ -171,12 +171,16 @@ impl Reach {
         }
     }
 
+    /// Whether a name is that of a credential: one of ours, or one of GitLab's own.
+    fn is_credential(&self, name: &str) -> bool {
+        let is_gitlabs_own = name.starts_with("CI_") || name.starts_with("GITLAB_");
+        self.credentials.iter().any(|credential| credential == name)
+            || (is_gitlabs_own && credentials::is_credential(name))
+    }
+
     /// Why no template may name a variable, whatever it holds.
     fn refuses(&self, name: &str) -> Option<String> {
-        let is_gitlabs_own = name.starts_with("CI_") || name.starts_with("GITLAB_");
-        if self.credentials.iter().any(|credential| credential == name)
-            || (is_gitlabs_own && credentials::is_credential(name))
-        {
+        if self.is_credential(name) {
             return Some(format!("`env.{name}` is a credential, which templates can't reach"));
         }
         if let Some(why) = self.wrong.get(name) {
