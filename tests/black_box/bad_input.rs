@@ -285,15 +285,18 @@ fn a_variable_of_the_run_that_is_malformed_stops_the_run() {
         let values: &[&str] = match variable.kind.as_str() {
             "integer" => &["five", "0", "-1", "1.5", "99999999999"],
             "seconds" => &["ten", "10s", "0", "-1", "1e9", "NaN", "inf"],
+            "window" => &["48", "h", "0h", "-1h", "1.5d", "2w", "99999999999999999999d", "pipelines"],
             "boolean" => &["maybe", "2"],
             "enum" => &["maybe"],
             "json-object" => &["{", "[]"],
             "list" => &[","],
             _ => &["$UNDEFINED"],
         };
+        let is_of_record = variable.name.starts_with("NOTIFY_RECONCILE");
+        let arguments: &[&str] = if is_of_record { &["reconcile"] } else { &["rely", "cto"] };
         let sandbox = ready();
         for value in values {
-            prepared(&sandbox, &["rely", "cto"])
+            prepared(&sandbox, arguments)
                 .var(&variable.name, value)
                 .run()
                 .exits(78)
