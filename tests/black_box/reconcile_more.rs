@@ -83,3 +83,87 @@ fn pages_end_where_gitlab_says_and_nothing_before_the_window_counts() {
         ["acme-shop-8801-production--deploy", "acme-shop-8802-production--deploy"]
     );
 }
+
+#[test]
+fn why_a_job_failed_is_read_where_gitlab_documents_it() {
+    let sandbox = pipeline(&json!([job("failed")]));
+    let failed = documented(501, 8812, "failed", &ago(3000));
+    answered(&sandbox, &json!([failed]), None);
+    let ran = reconcile(&sandbox, "cto")
+        .var("NOTIFY_RECONCILE_SINCE", "pipeline")
+        .run();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let told = sandbox.requests_to(Service::Cto);
+    assert_eq!(told.len(), 1, "{}", ran.stderr);
+    assert_eq!(told[0].json()["event_action"], "failure");
+}
+
+#[test]
+fn an_end_is_told_unless_a_report_told_of_this_very_run() {
+    let no_run = json!({"attempt": 1, "started_at": null, "job_url": null});
+    let this_run = json!({"attempt": 1, "started_at": ago(3600), "job_url": PAGE});
+    let other_run =
+        json!({"attempt": 1, "started_at": ago(3900), "job_url": "https://gitlab.example.com/acme/shop/-/jobs/6"});
+    for (case, entry_id, action, told_at, run, expected) in [
+        (
+            "of its environment",
+            "acme-shop-8812-production",
+            "failure",
+            ago(60),
+            &no_run,
+            0,
+        ),
+        (
+            "of its environment, before it began",
+            "acme-shop-8812-production",
+            "failure",
+            ago(3900),
+            &no_run,
+            1,
+        ),
+        (
+            "of its start",
+            "acme-shop-8812-production",
+            "started",
+            ago(60),
+            &no_run,
+            1,
+        ),
+        (
+            "of this run",
+            "acme-shop-8812-production",
+            "failure",
+            ago(60),
+            &this_run,
+            0,
+        ),
+        ("of an earlier attempt", ID, "failure", ago(60), &other_run, 1),
+    ] {
+        let entry = json!({
+            "destination": "cto", "operation": "event", "class": "sent", "event_name": "deployment",
+            "event_id": entry_id, "action": action, "deploy_run": run,
+        });
+        let event = json!({
+            "schema_version": 1, "name": "deployment", "action": action, "id": entry_id, "environment": "production",
+            "job": null, "time": told_at,
+        });
+        let receipt = json!({
+            "schema_version": 1, "notify_event": "0.1.0", "project_id": "42", "pipeline_id": "8812", "job_id": "8",
+            "exit_code": 0, "event": event, "destinations": [entry], "earlier": [], "files": [], "undelivered": [],
+        });
+        let beside = json!({
+            "id": 8, "name": "notify", "stage": ".post", "artifacts": {".notify-event/receipt.json": receipt},
+        });
+        let sandbox = pipeline(&json!([job("failed"), beside]));
+        let ran = reconcile(&sandbox, "cto")
+            .var("NOTIFY_RECONCILE_SINCE", "pipeline")
+            .run();
+        assert_eq!(ran.code, 0, "{case}: {}", ran.stderr);
+        assert_eq!(
+            sandbox.requests_to(Service::Cto).len(),
+            expected,
+            "{case}: {}",
+            ran.stderr
+        );
+    }
+}
