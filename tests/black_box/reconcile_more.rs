@@ -167,3 +167,17 @@ fn an_end_is_told_unless_a_report_told_of_this_very_run() {
         );
     }
 }
+
+#[test]
+fn a_start_of_the_same_attempt_stays_as_it_was_told() {
+    let sandbox = pipeline(&json!([job("success")]));
+    let start = ago(3600 - 90);
+    let properties = json!({"status": "IN_PROGRESS", "action": "started", "createdAt": start, "startedAt": start});
+    let entity = json!({"identifier": ID, "title": "Mine", "properties": properties, "relations": {}});
+    sandbox.seed(Service::Port, json!({"entities": {"deployment": {ID: entity}}}));
+    let ran = reconcile(&sandbox, "port").run();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let held = &sandbox.state(Service::Port)["entities"]["deployment"][ID];
+    assert_eq!(held["properties"]["status"], "SUCCESS", "{}", ran.stderr);
+    assert_eq!(held["properties"]["createdAt"], start, "{}", ran.stderr);
+}
