@@ -171,7 +171,16 @@ impl Portrait {
         }
         let lacks = |name: &&String| is_absent(held.get(*name)) && !is_absent(self.said.get(*name));
         let lacking: Vec<&String> = self.times.iter().filter(lacks).collect();
-        let differs = |name: &&String| !is_absent(self.said.get(*name)) && held.get(*name) != self.said.get(*name);
+        // What is no other attempt's start stays as it is.
+        let is_near = |name: &String| {
+            let theirs = held.get(name).and_then(moment);
+            let ours = self.starts.get(name);
+            ours.zip(theirs)
+                .is_some_and(|(ours, theirs)| theirs <= *ours + APART && *ours <= theirs + APART)
+        };
+        let differs = |name: &&String| {
+            !is_absent(self.said.get(*name)) && held.get(*name) != self.said.get(*name) && !is_near(name)
+        };
         let unsaid = self.statuses.keys().filter(lacks);
         let has_status = agrees && unsaid.count() == 0;
         let (names, why): (Vec<&String>, String) = if !agrees && !self.statuses.is_empty() {

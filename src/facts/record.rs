@@ -12,6 +12,7 @@ use crate::{
     gitlab::{api::GitLab, deployment::Deployment, job::Job},
     receipts::{folder::RECEIPT, receipt::Receipt},
     report::class::Class,
+    time::timestamp,
 };
 
 /// More pages of deployments than this are not read: 100,000 deployments of a project.
@@ -44,9 +45,14 @@ impl Recorder<'_> {
     ///
     /// # Errors
     /// Why they can't be had.
-    pub async fn since(&self, gitlab: &GitLab, moment: &str) -> Result<Vec<Deployment>, Untold> {
-        let page = |number| gitlab.deployments_since(moment, number);
-        self.pages(gitlab, page, |_| true).await
+    pub async fn since(&self, gitlab: &GitLab, moment: SystemTime) -> Result<Vec<Deployment>, Untold> {
+        let text = timestamp(moment);
+        let page = |number| gitlab.deployments_since(&text, number);
+        // Whoever overlooks what is asked for may go back for years.
+        let is_since = |one: &Deployment| one.updated_at.is_none_or(|updated| updated >= moment);
+        let mut all = self.pages(gitlab, page, is_since).await?;
+        all.retain(is_since);
+        Ok(all)
     }
 
     /// The deployments to an environment that were made after `since`, and those with an id from `first` on, in the order of

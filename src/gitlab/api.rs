@@ -293,10 +293,12 @@ fn object(name: &'static str, request: Request) -> Step {
 fn listed(reply: &Reply) -> Result<(&Vec<Value>, bool), Verdict> {
     match reply.expect_json()? {
         Value::Array(items) => {
-            // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it.
-            let has_more = match reply.header("x-next-page") {
-                Some(next) => !next.trim().is_empty(),
-                None => items.len() == PER_PAGE,
+            // GitLab names the next page, and leaves the header empty on the last; a proxy may have dropped it, and of some
+            // lists GitLab says it by `Link` alone.
+            let has_more = match (reply.header("x-next-page"), reply.header("link")) {
+                (Some(next), _) => !next.trim().is_empty(),
+                (None, Some(links)) => links.contains("rel=\"next\""),
+                (None, None) => items.len() == PER_PAGE,
             };
             Ok((items, has_more && !items.is_empty()))
         }

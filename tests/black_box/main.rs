@@ -25,6 +25,7 @@ mod outcome;
 mod portals;
 mod recipes;
 mod reconcile;
+mod reconcile_more;
 mod redaction;
 mod replay;
 mod report;

@@ -4,7 +4,7 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt as _, stream};
@@ -48,8 +48,13 @@ const PERHAPS_WITHOUT_TURN: &[&str] = &[
     "runner_interrupted",
 ];
 
+/// A run that began so near to a job's start is that job's: whoever tells of it may have read another clock.
+const APART: Duration = Duration::from_mins(2);
+
 /// What the jobs of the pipeline left.
 pub struct LeftBehind {
+    /// All jobs of the pipeline.
+    jobs: Vec<Job>,
     /// Each job that left a receipt, with it.
     receipts: Vec<(Job, Receipt)>,
     /// The jobs of which nobody can tell.
@@ -123,12 +128,14 @@ impl LeftBehind {
                 .filter_map(|folder| Attempt::of_this_job(folder.begun())),
         );
         left.authority.attempts = attempts;
+        left.jobs = jobs;
         left.authority.receipts = left.receipts.iter().map(|(_, receipt)| receipt.clone()).collect();
         Ok(left)
     }
 
     fn nothing(setup: &Setup) -> Self {
         Self {
+            jobs: Vec::new(),
             receipts: Vec::new(),
             unknown: Vec::new(),
             kept: Vec::new(),
@@ -247,10 +254,15 @@ impl LeftBehind {
             let Some(job) = deployment.made_by.as_ref().map(|by| &by.job) else {
                 continue;
             };
+            let job = self.listed(job);
             let moment = times(deployment, scene.now);
             let (event, names) = scene.tell((record, None), deployment, (&Action::Failure, moment), None);
             let Ok(event) = event else { continue };
-            if self.was_told(target, job, &event) {
+            let of_place = |other: &&Record| {
+                (other.pipeline, &other.environment) == (record.pipeline, &record.environment) && other.is_wanted
+            };
+            let is_alone = scene.records.iter().filter(of_place).count() == 1;
+            if self.was_told(target, job, &event, is_alone) {
                 continue;
             }
             let doubt = match self.turn(record, job) {
@@ -268,16 +280,44 @@ impl LeftBehind {
         told
     }
 
-    /// Whether a receipt tells of it: of the job itself, which then had its turn, or of a report about it.
-    fn was_told(&self, target: Target, job: &Job, event: &Event) -> bool {
-        let is_about = |entry: &Entry| {
-            let page = entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref());
-            let is_run = page.is_some() && page == job.web_url.as_deref();
-            let is_event = entry.event_id == event.id && entry.action.as_deref() == event.known_action();
-            entry.destination == target.destination.name && (is_run || is_event)
+    /// Whether a receipt tells of it: of the job itself, which then had its turn, or of a report about this run of it; of a
+    /// report that names no job, where the job `is_alone` in its environment.
+    fn was_told(&self, target: Target, job: &Job, event: &Event, is_alone: bool) -> bool {
+        let began = job.started_at.as_deref().and_then(time::parse);
+        let of_run = |entry: &Entry, names_job: bool, told_at: Option<SystemTime>| {
+            let run = entry.deploy_run.as_ref();
+            let page = run.and_then(|run| run.job_url.as_deref());
+            let start = run.and_then(|run| run.started_at.as_deref()).and_then(time::parse);
+            let is_end = entry.action.as_deref() == event.known_action();
+            match (page, start.zip(began)) {
+                (Some(page), _) => Some(page) == job.web_url.as_deref(),
+                (None, Some((start, began))) => is_end && start + APART >= began && start <= began + APART,
+                // A report that knew no run: what it said after this one began is of this one.
+                (None, None) => {
+                    let is_event = names_job || entry.event_id == event.id;
+                    let is_before = told_at.zip(began).is_some_and(|(told, began)| told < began);
+                    is_event && !is_before && is_end
+                }
+            }
         };
-        let mut receipts = self.receipts.iter();
-        receipts.any(|(other, receipt)| other.id == job.id || receipt.entries().any(is_about))
+        self.receipts.iter().any(|(other, receipt)| {
+            let of_event = |name: &str| receipt.event.as_ref().and_then(|event| event[name].as_str());
+            let names_job = match of_event("job") {
+                Some(named) => named == job.name || outcome::is_part(&job.name, named),
+                None => is_alone && of_event("environment") == event.environment.as_deref(),
+            };
+            let told_at = of_event("time").and_then(time::parse);
+            let mut entries = receipt
+                .entries()
+                .filter(|entry| entry.destination == target.destination.name);
+            other.id == job.id || entries.any(|entry| of_run(entry, names_job, told_at))
+        })
+    }
+
+    /// The job as the pipeline's list has it: GitLab's documentation shows neither the reason of a failure nor artifacts in a
+    /// deployment's job.
+    fn listed<'j>(&'j self, job: &'j Job) -> &'j Job {
+        self.jobs.iter().find(|listed| listed.id == job.id).unwrap_or(job)
     }
 
     /// Whether the job, which left no receipt, had a turn to tell its end.
@@ -293,7 +333,7 @@ impl LeftBehind {
             record
                 .attempts
                 .iter()
-                .filter_map(|one| Some(&one.made_by.as_ref()?.job))
+                .filter_map(|one| Some(self.listed(&one.made_by.as_ref()?.job)))
         };
         // Which of its attempts uploaded something, and no receipt: then its own artifacts stand in the receipts' place.
         let without = jobs().find(|job| {

@@ -402,9 +402,11 @@ fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Opt
                     newest.record.pipeline
                 )))
             } else if several {
-                let why =
-                    "several jobs or environments of this pipeline lead to this entity, so nobody can tell whose it is";
-                Some(Fate::LeftAlone(why.to_owned()))
+                Some(Fate::LeftAlone(format!(
+                    "`{}` to {}: several jobs or environments of this pipeline lead to this entity, so nobody can tell whose \
+                     it is",
+                    one.record.job, one.record.environment
+                )))
             } else {
                 None
             };

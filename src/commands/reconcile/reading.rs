@@ -19,7 +19,7 @@ use crate::{
     gitlab::{api::GitLab, slug},
     report::class::Class,
     text::matches,
-    time::{self, timestamp},
+    time,
 };
 
 /// Clocks differ: what was changed so long before the window may have been changed in it.
@@ -127,15 +127,13 @@ pub async fn find_records(
         // GitLab says when; where it doesn't, no pipeline lasts longer.
         Scope::AtEnd(_) => created.or_else(|| now.checked_sub(Duration::from_hours(24 * 90))),
     };
-    let since = timestamp(
-        since
-            .and_then(|since| since.checked_sub(SLACK))
-            .unwrap_or(SystemTime::UNIX_EPOCH),
-    );
+    let since = since
+        .and_then(|since| since.checked_sub(SLACK))
+        .unwrap_or(SystemTime::UNIX_EPOCH);
     let mut all: Vec<Record> = Vec::new();
     let mut gone = 0;
     for (place, (project, gitlab)) in projects.iter().enumerate() {
-        let deployments = match recorder.since(gitlab, &since).await {
+        let deployments = match recorder.since(gitlab, since).await {
             Ok(deployments) => deployments,
             Err(untold) => {
                 let is_end = matches!(plan.scope, Scope::AtEnd(_));
@@ -180,7 +178,8 @@ pub async fn find_records(
         record.number = number;
     }
     if gone > 0 {
-        let line = format!("left alone: {gone} deployments whose job was deleted");
+        let of = if gone == 1 { "deployment" } else { "deployments" };
+        let line = format!("left alone: {gone} {of} whose job was deleted");
         outcome.of_gitlab.push((Class::Skipped, line));
     }
     let environments = all.iter().map(|record| record.environment.as_str());
