@@ -271,10 +271,12 @@ impl LeftBehind {
     /// Whether a receipt tells of it: of the job itself, which then had its turn, or of a report about it.
     fn was_told(&self, target: Target, job: &Job, event: &Event) -> bool {
         let is_about = |entry: &Entry| {
-            let page = entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref());
-            let is_run = page.is_some() && page == job.web_url.as_deref();
-            let is_event = entry.event_id == event.id && entry.action.as_deref() == event.known_action();
-            entry.destination == target.destination.name && (is_run || is_event)
+            // Every attempt of the job has the same id: where the entry says which it was about, that counts.
+            let is_about = match entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref()) {
+                Some(page) => Some(page) == job.web_url.as_deref(),
+                None => entry.event_id == event.id && entry.action.as_deref() == event.known_action(),
+            };
+            entry.destination == target.destination.name && is_about
         };
         let mut receipts = self.receipts.iter();
         receipts.any(|(other, receipt)| other.id == job.id || receipt.entries().any(is_about))
