@@ -25,6 +25,8 @@ mod outcome;
 mod portals;
 mod recipes;
 mod reconcile;
+mod reconcile_end;
+mod reconcile_read;
 mod redaction;
 mod replay;
 mod report;
