@@ -12,8 +12,8 @@ use crate::{
         faults::status,
         folder, json_of,
         record::{
-            ID, ago, artifacts, began, deployments, ended, from_inside, held, hold, jobs, reconcile, recorded, report,
-            seed, seed_jobs, shown, writes,
+            ID, ago, artifacts, began, deployments, from_inside, held, hold, jobs, reconcile, recorded, report, seed,
+            seed_jobs, shown, writes,
         },
         wait_until,
     },
@@ -149,6 +149,7 @@ fn what_is_held_is_amended_where_the_record_says_more_and_stays_where_it_does_no
         (success, later, failed, "later attempt", "SUCCESS"),
         (success, earlier, success, "earlier attempt", "SUCCESS"),
         // Words that no report says, and what only people say.
+        (running, json!({"status": "STOPPED"}), failed, "left alone", "STOPPED"),
         (
             running,
             json!({"status": "STOPPED", "action": "stopped"}),
@@ -329,7 +330,6 @@ fn what_several_lead_to_is_left_alone_and_of_several_pipelines_the_newest_counts
 #[test]
 fn a_deployment_of_a_merge_request_a_tag_or_another_commit_has_what_is_its_own() {
     let sandbox = recorded("deploy review/1 success | deploy production success");
-    let mut deployments = deployments("deploy review/1 success");
     let pipeline = |reference: &str, tag: bool, job: u64| {
         json!({
             "created_at": ago(7200), "ref": reference, "tag": tag, "sha": "5".repeat(40), "user": "robin", "jobs": [{
@@ -342,7 +342,7 @@ fn a_deployment_of_a_merge_request_a_tag_or_another_commit_has_what_is_its_own()
         json!({"pipelines": {"8901": pipeline("refs/merge-requests/12/head", false, 71), "8902": pipeline("1.4.2", true, 72)},
             "merge_requests": {"12": {"source_branch": "fix/\"price\" 🚀"}}}),
     );
-    deployments = vec![
+    let deployments = [
         json!({"deployable": 71, "environment": "review/1"}),
         json!({"deployable": 72}),
         // Its job is deleted, and so nobody can tell which entity it is.
