@@ -303,10 +303,13 @@ impl Portrait {
 
     /// From which status to which.
     fn told(&self, held: &Said) -> String {
-        let worst = self.statuses.keys().find(|name| {
+        let mut differing = self.statuses.keys().filter(|name| {
             let (ours, theirs) = (self.said.get(*name), held.get(*name));
             ours != theirs && !is_absent(ours)
         });
+        // What is called so is where people look.
+        let named = differing.clone().find(|name| name.to_lowercase().contains("stat"));
+        let worst = named.or_else(|| differing.next());
         let shown = |value: Option<&Value>| match value {
             None | Some(Value::Null) => "nothing".to_owned(),
             Some(value) => crate::text::truncate(&crate::text::plain(value), 60),
@@ -419,7 +422,7 @@ mod tests {
             (
                 &failure,
                 started.clone(),
-                "action status successful duration finishedAt (action was started, is failure)",
+                "action status successful duration finishedAt (status was IN_PROGRESS, is FAILURE)",
             ),
             (&Action::Started, started.clone(), "agrees"),
             // They contradict each other.
@@ -436,7 +439,7 @@ mod tests {
             (
                 &failure,
                 whole("SUCCESS", "success", json!(true)),
-                "action status successful (action was success, is failure)",
+                "action status successful (status was SUCCESS, is FAILURE)",
             ),
             (
                 &success,
@@ -451,7 +454,7 @@ mod tests {
             (
                 &success,
                 json!({}),
-                "action status successful createdAt duration finishedAt (action was nothing, is success)",
+                "action status successful createdAt duration finishedAt (status was nothing, is SUCCESS)",
             ),
         ] {
             assert_eq!(compared(action, stock, &held), expected, "{action}: {held}");
@@ -483,7 +486,7 @@ mod tests {
             (
                 &Action::Started,
                 of_earlier("FAILURE", "failure"),
-                "action status createdAt (action was failure, is started)",
+                "action status createdAt (status was FAILURE, is IN_PROGRESS)",
             ),
             (
                 &success,
@@ -508,7 +511,7 @@ mod tests {
             (
                 &failure,
                 json!({"status": "IN_PROGRESS", "action": "started", "createdAt": "2025-03-01T10:04:00Z"}),
-                "action status successful createdAt duration finishedAt (action was started, is failure)",
+                "action status successful createdAt duration finishedAt (status was IN_PROGRESS, is FAILURE)",
             ),
             (
                 &failure,
@@ -519,7 +522,7 @@ mod tests {
             (
                 &Action::Started,
                 json!({"status": "SUCCESS", "action": "success", "finishedAt": "2025-03-01T09:59:00Z"}),
-                "action status createdAt (action was success, is started)",
+                "action status createdAt (status was SUCCESS, is IN_PROGRESS)",
             ),
             (&success, whole("STOPPED", "stopped"), "stays: it is stopped"),
             // Somebody set the one and not the other.

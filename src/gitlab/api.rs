@@ -83,7 +83,10 @@ impl GitLab {
             .map_err(|why| format!("CI_API_V4_URL {why}"))?;
         let (header, token) = match &settings.token {
             Some(token) => ("PRIVATE-TOKEN", token.clone()),
-            None => ("JOB-TOKEN", Secret::new(needed("CI_JOB_TOKEN")?, "CI_JOB_TOKEN")),
+            None => {
+                let token = needed("CI_JOB_TOKEN").map_err(|why| format!("{why}, nor is NOTIFY_GITLAB_TOKEN"))?;
+                ("JOB-TOKEN", Secret::new(token, "CI_JOB_TOKEN"))
+            }
         };
         let text = |name: &str| environment.predefined(name).map(str::to_owned);
         Ok(Self {

@@ -285,7 +285,16 @@ fn a_variable_of_the_run_that_is_malformed_stops_the_run() {
         let values: &[&str] = match variable.kind.as_str() {
             "integer" => &["five", "0", "-1", "1.5", "99999999999"],
             "seconds" => &["ten", "10s", "0", "-1", "1e9", "NaN", "inf"],
-            "window" => &["48", "h", "0h", "-1h", "1.5d", "2w", "99999999999999999999d", "pipelines"],
+            "window" => &[
+                "48",
+                "h",
+                "0h",
+                "-1h",
+                "1.5d",
+                "2w",
+                "99999999999999999999d",
+                "pipelines",
+            ],
             "boolean" => &["maybe", "2"],
             "enum" => &["maybe"],
             "json-object" => &["{", "[]"],

@@ -7,7 +7,10 @@ use std::{env, fs, path::Path};
 use sandbox::{DirektivVersion, Options, Sandbox, Service};
 use serde_json::{Value, json};
 
-use crate::support::{golden_form, notify};
+use crate::{
+    gitlab::in_job,
+    support::{Run, golden_form, notify, record},
+};
 
 /// One case: what is run, and in which environment beyond the usual one.
 struct Case {
@@ -15,6 +18,8 @@ struct Case {
     /// Runs one after the other against the same sandbox; all but the last prepare.
     runs: Runs,
     variables: Vec<(&'static str, &'static str)>,
+    /// What is there before, where the run asks GitLab's record.
+    seed: Option<fn(&Sandbox)>,
 }
 
 type Runs = &'static [&'static [&'static str]];
@@ -25,7 +30,24 @@ fn case(name: &'static str, runs: Runs, variables: Variables) -> Case {
         name,
         runs,
         variables: variables.to_vec(),
+        seed: None,
     }
+}
+
+/// A repair of what `seed` puts into GitLab's record and into the portals.
+fn repair(name: &'static str, variables: Variables, seed: fn(&Sandbox)) -> Case {
+    Case {
+        seed: Some(seed),
+        ..case(name, &[&["reconcile"]], variables)
+    }
+}
+
+fn start(case: &Case, arguments: &[&str], sandbox: &Sandbox) -> Run {
+    let run = match case.seed {
+        Some(_) => in_job(arguments, sandbox),
+        None => notify(arguments).at(sandbox),
+    };
+    run.vars(case.variables.iter().copied())
 }
 
 /// Runs each case on a sandbox of its own, and compares what its last run sent with the golden file.
@@ -34,20 +56,26 @@ fn check(service: Service, options: &Options, cases: &[Case]) {
     for case in cases {
         let sandbox = Sandbox::start_with(options.clone());
         let mut before = 0;
+        if let Some(seed) = case.seed {
+            seed(&sandbox);
+        }
         let (last, preparing) = case.runs.split_last().expect("a case runs something");
         for arguments in preparing {
-            notify(arguments)
-                .at(&sandbox)
-                .vars(case.variables.iter().copied())
-                .run()
-                .exits(0);
+            start(case, arguments, &sandbox).run().exits(0);
             before = sandbox.requests_to(service).len();
         }
-        let ran = notify(last).at(&sandbox).vars(case.variables.iter().copied()).run();
-        let requests: Vec<Value> = sandbox.requests_to(service)[before..]
+        let ran = start(case, last, &sandbox).run();
+        let mut requests: Vec<Value> = sandbox.requests_to(service)[before..]
             .iter()
             .map(|request| golden_form(request, &sandbox))
             .collect();
+        // Several questions are under way at a time, and all of them before anything is written.
+        if case.seed.is_some() {
+            requests.sort_by_key(|sent| {
+                let read = sent["request"].as_str().filter(|line| line.starts_with("GET "));
+                (read.is_none(), read.map(str::to_owned))
+            });
+        }
         let sent = json!({ "run": last, "variables": variables(case), "exit": ran.code, "requests": requests });
         let text = format!("{sent:#}\n");
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -563,6 +591,47 @@ fn webhook() {
                 &[&["webhook"]],
                 &[("WEBHOOK_BODY", "{{ event.title }}:\n\"{{ event.branch }}\" 🚀")],
             ),
+        ],
+    );
+}
+
+#[test]
+fn reconcile() {
+    const LOST: &str = "deploy production failed~runner_system_failure";
+    fn missing(sandbox: &Sandbox) {
+        record::seed(sandbox, LOST);
+    }
+    fn several_missing(sandbox: &Sandbox) {
+        record::seed(
+            sandbox,
+            "deploy: [\"eu\", 🚀] production success | web production running",
+        );
+    }
+    fn held(sandbox: &Sandbox) {
+        missing(sandbox);
+        let started = json!({"status": "IN_PROGRESS", "createdAt": record::began(1), "link": "https://x.example.com"});
+        record::hold(sandbox, record::ID, &started);
+    }
+    const RELY: (&str, &str) = ("NOTIFY_DESTINATIONS", "rely");
+    const PORT: (&str, &str) = ("NOTIFY_DESTINATIONS", "port");
+    const OWN_AT_RELY: Variables = &[RELY, SERVICE_AT_RELY[1]];
+    const OWN_AT_PORT: Variables = &[PORT, SERVICE_AT_PORT[1]];
+    let options = Options::default();
+    check(
+        Service::Rely,
+        &options,
+        &[
+            repair("reconcile-create", OWN_AT_RELY, missing),
+            repair("reconcile-amend", &[RELY], held),
+        ],
+    );
+    check(
+        Service::Port,
+        &options,
+        &[
+            repair("reconcile-create", OWN_AT_PORT, missing),
+            repair("reconcile-create-several", &[PORT], several_missing),
+            repair("reconcile-amend", &[PORT], held),
         ],
     );
 }

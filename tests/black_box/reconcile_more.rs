@@ -3,9 +3,14 @@
 use sandbox::{Fault, Sandbox, Service};
 use serde_json::{Value, json};
 
-use crate::{gitlab::in_job, reconcile::ago, support::Run};
+use crate::{
+    gitlab::in_job,
+    support::{
+        Run,
+        record::{ID, ago},
+    },
+};
 
-const ID: &str = "acme-shop-8812-production--deploy";
 const PAGE: &str = "https://gitlab.example.com/acme/shop/-/jobs/7";
 
 /// A deployment with the fields of GitLab's documentation, which shows neither why its job failed nor what that left.

@@ -193,7 +193,8 @@ impl Outcome {
     /// What is written of each target into the receipt.
     fn results(&self) -> impl Iterator<Item = (Target, DeliveryResult)> {
         self.targets.iter().map(|(target, table)| {
-            let detail = format!("reconcile: {}", table.counts());
+            let why = table.halt.iter().map(|(_, why)| format!("; ended early: {why}"));
+            let detail = format!("reconcile: {}{}", table.counts(), why.collect::<String>());
             (*target, DeliveryResult::unsent(table.class(), detail, None))
         })
     }

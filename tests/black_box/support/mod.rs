@@ -6,6 +6,7 @@ pub mod faults;
 pub mod held;
 pub mod operations;
 pub mod proxy;
+pub mod record;
 pub mod secrets;
 
 use std::{
