@@ -30,6 +30,9 @@ pub mod record;
 const REFUSED: &str = "GitLab shows a job token a pipeline's jobs from some 18.x on (18.3 at the latest), its trigger jobs \
                        from 19.2 at the latest, deployments from 17.2 on; NOTIFY_GITLAB_TOKEN with read_api may see them";
 
+/// The variable that stands in for the job's own token.
+const NOTIFY_GITLAB_TOKEN: &str = "NOTIFY_GITLAB_TOKEN";
+
 /// More earlier attempts than this are not looked into: GitLab itself retries twice.
 const MOST_ATTEMPTS: usize = 10;
 
@@ -280,7 +283,12 @@ async fn ask(courier: &Courier<'_>, session: &Session, token: &str, plan: Plan) 
         } => {
             let detail = detail.unwrap_or_default();
             let is_refusal = matches!(status, Some(401 | 403 | 404));
-            let why = if is_refusal {
+            let why = if is_refusal && token == NOTIFY_GITLAB_TOKEN {
+                format!(
+                    "GitLab does not show this to {token} ({detail}): it needs the scope read_api, and somebody who may see \
+                     it; or there is no such thing"
+                )
+            } else if is_refusal {
                 format!("GitLab does not show this to {token} ({detail}); {REFUSED}")
             } else {
                 format!("GitLab did not tell: {detail}")

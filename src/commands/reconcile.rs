@@ -171,7 +171,8 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     problems.extend(of_runner);
     console.info(&format!(
         "{PROGRAM}: reconcile, {}",
-        plan.as_ref().map_or("nothing".to_owned(), Plan::told)
+        plan.as_ref()
+            .map_or_else(|| "which can't be said".to_owned(), Plan::told)
     ));
     runner::tell_unread(setup, &problems, &[]);
     if let Some(plan) = &plan {
@@ -216,7 +217,12 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         Scope::Last(_) => None,
     };
     let told: Vec<end::Told> = match &left {
-        Some(left) => outcome.unasked().flat_map(|target| left.ends(&scene, target)).collect(),
+        Some(left) => {
+            let unasked = outcome.unasked();
+            unasked
+                .flat_map(|(target, table)| left.ends(&scene, target, table))
+                .collect()
+        }
         None => Vec::new(),
     };
     let mut deliveries = left

@@ -9,7 +9,11 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{AT_ONCE, FOLDER, Scene, records::Record};
+use super::{
+    AT_ONCE, FOLDER, Scene,
+    records::Record,
+    table::{Fate, Table},
+};
 use crate::{
     commands::{
         doubt::Doubt,
@@ -196,7 +200,16 @@ impl LeftBehind {
             let judgement = Judgement::new(setup, file, &self.authority);
             delivery(setup, file, &judgement)
         });
-        of_kept.chain(told.iter().map(|one| self.end(setup, one))).collect()
+        let mut deliveries: Vec<Delivery> = of_kept.collect();
+        let mut headings: Vec<String> = Vec::new();
+        for one in told {
+            let mut end = self.end(setup, one);
+            // One end, told to several services, is introduced once.
+            end.heading = end.heading.filter(|heading| !headings.contains(heading));
+            headings.extend(end.heading.clone());
+            deliveries.push(end);
+        }
+        deliveries
     }
 
     fn end<'e>(&self, setup: &Setup, told: &'e Told) -> Delivery<'e> {
@@ -240,8 +253,9 @@ impl LeftBehind {
         }
     }
 
-    /// The ends of deploy jobs that are to be told to `target`, which can't be asked what it knows.
-    pub fn ends(&self, scene: &Scene<'_>, target: Target) -> Vec<Told> {
+    /// The ends of deploy jobs that are to be told to `target`, which can't be asked what it knows. Of a failure of which it
+    /// can't be said whether it was told, `table` says so.
+    pub fn ends(&self, scene: &Scene<'_>, target: Target, table: &mut Table) -> Vec<Told> {
         let found = scene.setup.find(target.destination);
         if !target.operation.tells(|name| found.is_given(name)) || target.operation.is_drastic {
             return Vec::new();
@@ -268,7 +282,15 @@ impl LeftBehind {
             let doubt = match self.turn(record, job) {
                 Turn::None => None,
                 Turn::Perhaps(doubt) => Some(doubt),
-                Turn::Unknown => continue,
+                Turn::Unknown(reason) => {
+                    let why = format!(
+                        "job {} failed ({reason}) and left no receipt, which does not say whether it told this itself: \
+                         nothing is sent",
+                        job.id
+                    );
+                    table.add(event.id.clone().unwrap_or_default(), Fate::LeftAlone(why));
+                    continue;
+                }
             };
             told.push(Told {
                 target,
@@ -327,7 +349,7 @@ impl LeftBehind {
             return Turn::None;
         }
         if !PERHAPS_WITHOUT_TURN.contains(&reason) {
-            return Turn::Unknown;
+            return Turn::Unknown(if reason.is_empty() { "for no reason" } else { reason }.to_owned());
         }
         let jobs = || {
             record
@@ -363,8 +385,8 @@ enum Turn {
     None,
     /// It may have had one, and have told its end.
     Perhaps(Doubt),
-    /// GitLab's reason does not say that there was none.
-    Unknown,
+    /// GitLab's reason, this one, does not say that there was none.
+    Unknown(String),
 }
 
 /// Whether a receipt may name such a file: one in the folder that is there for it.

@@ -1,4 +1,4 @@
-//! What came of it: a row for each deployment at each service, but that those which agree are counted where there are many.
+//! What came of it: a row for each deployment at each service, the first ones where there are many.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,9 @@ use crate::{
     text::grouped,
 };
 
-/// So many that agree are listed one by one.
-const LISTED: usize = 10;
+/// So many that agree are listed one by one, and so many of every other kind: a history has thousands.
+const AGREED: usize = 10;
+const LISTED: usize = 200;
 
 /// What came of one comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,12 +101,14 @@ impl Table {
         }
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (order(&row.fate).0, row.name.clone()));
-        let agreed = rows.iter().filter(|row| row.fate == Fate::Agreed).count();
-        for row in rows
-            .into_iter()
-            .filter(|row| row.fate != Fate::Agreed || agreed <= LISTED)
-        {
+        let mut listed: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in rows {
             let (_, word) = order(&row.fate);
+            let count = listed.entry(word).or_default();
+            *count += 1;
+            if *count > most(word) {
+                continue;
+            }
             let why = match &row.fate {
                 Fate::Agreed => String::new(),
                 Fate::Repaired(why) | Fate::Shown(why) | Fate::LeftAlone(why) => format!(": {why}"),
@@ -118,6 +121,11 @@ impl Table {
                 console.info(&line);
             }
         }
+        for (word, count) in listed {
+            if let Some(more) = count.checked_sub(most(word)).filter(|more| *more > 0) {
+                console.info(&format!("    {word:<16} and {} more", grouped(more as u64)));
+            }
+        }
         if let Some((class, why)) = &self.halt {
             console.line(&format!("    {:<16} {}: {why}", "ended early", class.word()));
         }
@@ -126,6 +134,7 @@ impl Table {
 
 /// What came of it, by target.
 pub struct Outcome {
+    /// The targets, each with its table.
     pub targets: Vec<(Target, Table)>,
     /// What is said of GitLab, and what it means for the exit code.
     pub of_gitlab: Vec<(Class, String)>,
@@ -144,9 +153,9 @@ impl Outcome {
     }
 
     /// The targets that can't be compared.
-    pub fn unasked(&self) -> impl Iterator<Item = Target> {
-        let targets = self.targets.iter().map(|(target, _)| *target);
-        targets.filter(|target| target.register().is_none())
+    pub fn unasked(&mut self) -> impl Iterator<Item = (Target, &mut Table)> {
+        let targets = self.targets.iter_mut().map(|(target, table)| (*target, table));
+        targets.filter(|(target, _)| target.register().is_none())
     }
 
     /// Takes in what would be delivered.
@@ -180,7 +189,7 @@ impl Outcome {
             };
             console.line(&line);
         }
-        for (target, table) in &self.targets {
+        for (target, table) in self.told() {
             table.print(console, &target.label());
         }
         let of_gitlab = self.of_gitlab.iter().map(|(class, _)| *class);
@@ -190,15 +199,24 @@ impl Outcome {
         of_gitlab.chain(of_targets).chain(of_stop).collect()
     }
 
+    /// The targets of which there is something to say: of what can't be compared there may be nothing.
+    fn told(&self) -> impl Iterator<Item = &(Target, Table)> {
+        let is_told = |(target, table): &&(Target, Table)| {
+            target.register().is_some() || !table.rows.is_empty() || table.halt.is_some()
+        };
+        self.targets.iter().filter(is_told)
+    }
+
     /// What is written of each target into the receipt.
     fn results(&self) -> impl Iterator<Item = (Target, DeliveryResult)> {
-        self.targets.iter().map(|(target, table)| {
+        self.told().map(|(target, table)| {
             let why = table.halt.iter().map(|(_, why)| format!("; ended early: {why}"));
             let detail = format!("reconcile: {}{}", table.counts(), why.collect::<String>());
             (*target, DeliveryResult::unsent(table.class(), detail, None))
         })
     }
 
+    /// Writes it into the receipt, behind what was delivered.
     pub fn leave(&self, mut delivered: Delivered<'_>, exit_code: u8) {
         for (target, result) in self.results() {
             delivered.add(target, &result);
@@ -233,6 +251,11 @@ impl Outcome {
         };
         format!("{cut_off}{what}{}", parts.join(", "))
     }
+}
+
+/// So many rows of a kind are listed.
+fn most(word: &str) -> usize {
+    if word == order(&Fate::Agreed).1 { AGREED } else { LISTED }
 }
 
 fn order(fate: &Fate) -> (u8, &'static str) {
