@@ -294,7 +294,7 @@ impl Portrait {
             };
             match self.said.get(name).and_then(moment) {
                 Some(end) if held > end + APART => later = later.or(Some(name)),
-                None if ours.is_some_and(|start| held < *start) => earlier = earlier.or(Some(name)),
+                _ if ours.is_some_and(|start| held < *start) => earlier = earlier.or(Some(name)),
                 _ => {}
             }
         }
@@ -523,6 +523,11 @@ mod tests {
                 &Action::Started,
                 json!({"status": "SUCCESS", "action": "success", "finishedAt": "2025-03-01T09:59:00Z"}),
                 "action status createdAt (status was SUCCESS, is IN_PROGRESS)",
+            ),
+            (
+                &success,
+                json!({"status": "SUCCESS", "action": "success", "successful": true, "finishedAt": "2025-03-01T09:59:00Z"}),
+                "createdAt duration finishedAt (its finishedAt was an earlier attempt's)",
             ),
             (&success, whole("STOPPED", "stopped"), "stays: it is stopped"),
             // Somebody set the one and not the other.

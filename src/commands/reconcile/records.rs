@@ -125,8 +125,8 @@ pub fn records(
 }
 
 /// The receipts that tell where the entities of `missing` records are, for each by its number, the one that counts most
-/// first: of its own job; else of a report that names this job; else of a report of its environment, where no other job
-/// deploys there. Each holds what it says of this record, and nothing else.
+/// first: of its own job; else of a report that names this job; else of a report of its environment that names no job,
+/// where no other job deploys there. Each holds what it says of this record, and nothing else.
 pub async fn receipts(
     scene: &Scene<'_>,
     missing: Vec<&Record>,
@@ -175,27 +175,28 @@ pub async fn receipts(
                 let job = receipt.event.as_ref().and_then(|event| event["job"].as_str());
                 job.is_some_and(|job| job == record.job || is_part(&record.job, job))
             };
-            let of_environment = |receipt: &Receipt| {
-                let event = receipt.event.as_ref();
-                event.is_some_and(|event| event["environment"] == *record.environment)
+            // Filters leave jobs out of the comparison, not out of the environment. But a job that left the receipt reports,
+            // whatever GitLab takes it for.
+            let is_by = |other: &Record, receipt: &Receipt| {
+                let jobs = other.attempts.iter().filter_map(|one| one.made_by.as_ref());
+                jobs.map(|by| by.job.id.to_string())
+                    .any(|id| receipt.origin.job_id.as_deref() == Some(&id))
             };
             let same_place = |other: &&Record| {
                 (other.project, other.pipeline, &other.environment)
                     == (record.project, record.pipeline, &record.environment)
             };
-            let is_alone = scene
-                .records
-                .iter()
-                .filter(|other| other.is_wanted)
-                .filter(same_place)
-                .count()
-                == 1;
+            let of_environment = |receipt: &&Receipt| {
+                let says = |field: &str| receipt.event.as_ref().and_then(|event| event[field].as_str());
+                let mut others = scene.records.iter().filter(same_place);
+                says("environment") == Some(&record.environment)
+                    && says("job").is_none()
+                    && others.all(|other| other.job == record.job || is_by(other, receipt))
+            };
             let mut named: Vec<Receipt> = Vec::new();
             named.extend(receipts.iter().map(|receipt| only(receipt, is_of_run)));
             named.extend(receipts.iter().filter(|receipt| names_job(receipt)).map(of_last));
-            if is_alone {
-                named.extend(receipts.iter().filter(|receipt| of_environment(receipt)).map(of_last));
-            }
+            named.extend(receipts.iter().filter(of_environment).map(of_last));
             told.entry(record.number).or_default().extend(named);
         }
     }
