@@ -67,6 +67,8 @@ pub struct Scene<'a> {
     recorder: &'a Recorder<'a>,
     projects: &'a [(Project, GitLab)],
     records: &'a [Record],
+    /// Which jobs count.
+    jobs: &'a Patterns,
     now: SystemTime,
     is_dry: bool,
 }
@@ -208,6 +210,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         recorder: &recorder,
         projects: &projects,
         records: &records,
+        jobs: &plan.jobs,
         now,
         is_dry,
     };

@@ -81,12 +81,11 @@ impl GitLab {
                 }
             })
             .map_err(|why| format!("CI_API_V4_URL {why}"))?;
-        let (header, token) = match &settings.token {
-            Some(token) => ("PRIVATE-TOKEN", token.clone()),
-            None => {
-                let token = needed("CI_JOB_TOKEN").map_err(|why| format!("{why}, nor is NOTIFY_GITLAB_TOKEN"))?;
-                ("JOB-TOKEN", Secret::new(token, "CI_JOB_TOKEN"))
-            }
+        let (header, token) = if let Some(token) = &settings.token {
+            ("PRIVATE-TOKEN", token.clone())
+        } else {
+            let token = needed("CI_JOB_TOKEN").map_err(|why| format!("{why}, nor is NOTIFY_GITLAB_TOKEN"))?;
+            ("JOB-TOKEN", Secret::new(token, "CI_JOB_TOKEN"))
         };
         let text = |name: &str| environment.predefined(name).map(str::to_owned);
         Ok(Self {

@@ -65,10 +65,11 @@ fn a_record_is_told_as_its_own_report_would_have_told_it() {
 
 /// When an entity was written is another time each time.
 fn without_moments(value: &mut Value) {
-    if let Some(members) = value.as_object_mut() {
-        if members.contains_key("properties") {
-            members.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
-        }
+    if let Some(members) = value
+        .as_object_mut()
+        .filter(|members| members.contains_key("properties"))
+    {
+        members.retain(|name, _| !matches!(name.as_str(), "createdAt" | "updatedAt"));
     }
     match value {
         Value::Object(members) => members.values_mut().for_each(without_moments),

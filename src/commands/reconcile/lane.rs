@@ -12,7 +12,7 @@ mod writing;
 
 use super::{
     Scene,
-    records::Record,
+    records::{Receipts, Record, Says},
     table::{Fate, Table},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         outcome, slug,
     },
     problem::Unmade,
-    receipts::receipt::Receipt,
+    receipts::receipt::Entry,
     redaction::HIDDEN,
     report::class::Class,
     time,
@@ -71,6 +71,8 @@ struct Compared<'a> {
     derived: Place,
     /// Where it is, or belongs.
     place: Option<Place>,
+    /// Whether that is no place of this job alone: another job of the pipeline may lead there too.
+    is_shared: bool,
 }
 
 /// What is to be written.
@@ -145,6 +147,7 @@ impl<'a> Lane<'a> {
                         is_unstarted,
                         derived: (entity.blueprint, entity.identifier),
                         place: None,
+                        is_shared: false,
                     });
                 }
                 Err(_) if !record.is_wanted => {}
@@ -186,7 +189,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Compares, and writes what differs. `receipts` are those that tell of each record whose entity was not held.
-    pub async fn finish(&mut self, scene: &Scene<'a>, mut held: Held, receipts: &BTreeMap<usize, Vec<Receipt>>) {
+    pub async fn finish(&mut self, scene: &Scene<'a>, mut held: Held, receipts: &Receipts) {
         if self.table.halt.is_some() {
             return;
         }
@@ -219,8 +222,8 @@ impl<'a> Lane<'a> {
     }
 
     /// Where the entity of each record is that is not held under its derived id.
-    async fn find(&mut self, scene: &Scene<'a>, held: &mut Held, receipts: &BTreeMap<usize, Vec<Receipt>>) {
-        let mut open: Vec<(usize, Vec<Place>)> = Vec::new();
+    async fn find(&mut self, scene: &Scene<'a>, held: &mut Held, receipts: &Receipts) {
+        let mut open: Vec<(usize, Option<Says>, Vec<Place>)> = Vec::new();
         let mut asked: BTreeSet<Place> = BTreeSet::new();
         for index in 0..self.compared.len() {
             let one = &self.compared[index];
@@ -229,44 +232,56 @@ impl<'a> Lane<'a> {
                 self.compared[index].place = Some(one.derived.clone());
                 continue;
             }
-            let of_one = receipts.get(&one.record.number).map(Vec::as_slice).unwrap_or_default();
-            let name = self.target.destination.name;
-            let places = match named(of_one, name, &one.derived.0) {
-                Some(place) => vec![place],
-                None => self.others(scene, one),
+            let (says, places) = match self.named(receipts, one) {
+                Some((says, place)) => (Some(says), vec![place]),
+                None => (None, self.others(scene, one)),
             };
             asked.extend(places.iter().filter(|place| !held.contains_key(*place)).cloned());
-            open.push((index, places));
+            open.push((index, says, places));
         }
         held.extend(self.ask(asked).await);
-        for (index, places) in open {
-            let one = &self.compared[index];
+        for (index, says, places) in open {
+            let one = &mut self.compared[index];
             let there = places.iter().find(|place| held.contains_key(*place));
             // What a receipt names is where it belongs, be it there or not.
-            let is_named = places.len() == 1 && places[0] != one.derived && there.is_none() && {
-                let of_one = receipts.get(&one.record.number).map(Vec::as_slice).unwrap_or_default();
-                named(of_one, self.target.destination.name, &one.derived.0).is_some()
-            };
-            let place = match there {
-                Some(place) => place.clone(),
-                None if is_named => places[0].clone(),
-                None => one.derived.clone(),
-            };
-            self.compared[index].place = Some(place);
+            let place = there
+                .or(places.first().filter(|_| says.is_some()))
+                .unwrap_or(&one.derived);
+            one.is_shared = says != Some(Says::OfJob) && *place != one.derived;
+            one.place = Some(place.clone());
         }
     }
 
+    /// Where the receipts say that the entity of a record was put.
+    fn named(&self, receipts: &Receipts, one: &Compared<'_>) -> Option<(Says, Place)> {
+        let mut receipts = receipts.get(&one.record.number)?.iter();
+        receipts.find_map(|(says, receipt)| {
+            let is_named = |entry: &&Entry| entry.destination == self.target.destination.name && entry.names_entity();
+            let entry = receipt.entries().filter(is_named).last()?;
+            let blueprint = entry.blueprint.clone().unwrap_or_else(|| one.derived.0.clone());
+            let identifier = entry.identifier.clone()?;
+            // What is hidden in a receipt leads nowhere.
+            let is_whole = [&blueprint, &identifier].iter().all(|text| !text.contains(HIDDEN));
+            is_whole.then_some((*says, (blueprint, identifier)))
+        })
+    }
+
     /// Where else the entity of a record may be, by the ids under which other reports of it would have put it.
-    fn others(&self, scene: &Scene<'a>, one: &Compared<'a>) -> Vec<Place> {
-        let said = (&one.action, times(one.deployment, scene.now));
-        let of = (one.record, one.deployment);
+    fn others(&self, scene: &Scene<'_>, one: &Compared<'_>) -> Vec<Place> {
+        let places = self.places(scene, one.record, one.deployment, &one.action);
+        places.into_iter().filter(|place| *place != one.derived).collect()
+    }
+
+    fn places(&self, scene: &Scene<'_>, record: &Record, deployment: &Deployment, action: &Action) -> Vec<Place> {
+        let said = (action, times(deployment, scene.now));
+        let of = (record, deployment);
         let service = self
             .entity(scene, of, said, ANY)
             .ok()
             .and_then(|(_, event, _)| event.service);
-        let base = outcome::whole(&one.record.job).to_owned();
-        let project = &scene.projects[one.record.project].0;
-        let pipeline = one.record.pipeline.to_string();
+        let base = outcome::whole(&record.job).to_owned();
+        let project = &scene.projects[record.project].0;
+        let pipeline = record.pipeline.to_string();
         let parts = [Some(base), service, None];
         let parts = parts
             .iter()
@@ -274,13 +289,13 @@ impl<'a> Lane<'a> {
             .filter(|(place, part)| *place != 1 || part.is_some());
         let mut places: Vec<Place> = Vec::new();
         for (_, part) in parts {
-            for environment in [Some(one.deployment.environment_slug.as_str()), None] {
+            for environment in [Some(deployment.environment_slug.as_str()), None] {
                 let id = slug::id(&project.slug, &pipeline, environment, part.as_deref());
                 let Ok((entity, ..)) = self.entity(scene, of, said, (Some(&id), None)) else {
                     continue;
                 };
                 let place = (entity.blueprint, entity.identifier);
-                if place != one.derived && !places.contains(&place) {
+                if !places.contains(&place) {
                     places.push(place);
                 }
             }
@@ -361,22 +376,6 @@ fn context<'c>(event: &'c Event, values: &'c Values) -> Context<'c> {
     }
 }
 
-/// Where the receipts say that an entity of this destination was put; `blueprint` where they don't name one.
-fn named(receipts: &[Receipt], destination: &str, blueprint: &str) -> Option<Place> {
-    receipts.iter().find_map(|receipt| {
-        let entries: Vec<_> = receipt.entries().collect();
-        let entry = entries
-            .into_iter()
-            .rev()
-            .find(|entry| entry.destination == destination && entry.names_entity())?;
-        let blueprint = entry.blueprint.clone().unwrap_or_else(|| blueprint.to_owned());
-        let identifier = entry.identifier.clone()?;
-        // What is hidden in a receipt leads nowhere.
-        let is_whole = [&blueprint, &identifier].iter().all(|text| !text.contains(HIDDEN));
-        is_whole.then_some((blueprint, identifier))
-    })
-}
-
 /// Those that are compared, and what comes of those that lead to the same entity as others.
 fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Option<Fate>)> {
     let mut by_place: BTreeMap<&Place, Vec<&Compared>> = BTreeMap::new();
@@ -402,11 +401,7 @@ fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Opt
                     newest.record.pipeline
                 )))
             } else if several {
-                Some(Fate::LeftAlone(format!(
-                    "`{}` to {}: several jobs or environments of this pipeline lead to this entity, so nobody can tell whose \
-                     it is",
-                    one.record.job, one.record.environment
-                )))
+                Some(one.contested())
             } else {
                 None
             };
@@ -417,6 +412,14 @@ fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Opt
 }
 
 impl Compared<'_> {
+    /// What comes of it where another job of the pipeline leads to the same entity.
+    fn contested(&self) -> Fate {
+        Fate::LeftAlone(format!(
+            "`{}` to {}: several jobs or environments of this pipeline lead to this entity, so nobody can tell whose it is",
+            self.record.job, self.record.environment
+        ))
+    }
+
     /// What says which of several pipelines is the newest: when it began to deploy.
     fn age(&self) -> (Option<SystemTime>, u64) {
         let job = self.deployment.made_by.as_ref().map(|by| &by.job);

@@ -124,15 +124,22 @@ pub fn records(
     (records.collect(), gone)
 }
 
+/// What a receipt speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// The very job.
+    OfJob,
+    /// The environment, and no job: it is the job's as long as no other one deploys there.
+    OfEnvironment,
+}
+
+/// Receipts by the number of the record that they tell of, the one that counts most first.
+pub type Receipts = BTreeMap<usize, Vec<(Says, Receipt)>>;
+
 /// The receipts that tell where the entities of `missing` records are, for each by its number, the one that counts most
 /// first: of its own job; else of a report that names this job; else of a report of its environment that names no job,
 /// where no other job deploys there. Each holds what it says of this record, and nothing else.
-pub async fn receipts(
-    scene: &Scene<'_>,
-    missing: Vec<&Record>,
-    destinations: &[&str],
-    folder: &Path,
-) -> BTreeMap<usize, Vec<Receipt>> {
+pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destinations: &[&str], folder: &Path) -> Receipts {
     let own = stream::iter(missing.iter().copied()).map(|record| async move {
         let gitlab = &scene.projects[record.project].1;
         (record, own_receipt(scene.recorder, gitlab, record, folder).await)
@@ -146,7 +153,7 @@ pub async fn receipts(
         })
     };
     let mut pipelines: BTreeMap<(usize, u64), Vec<&Record>> = BTreeMap::new();
-    let mut told: BTreeMap<usize, Vec<Receipt>> = BTreeMap::new();
+    let mut told = Receipts::new();
     for (record, receipt) in own {
         if !receipt.as_ref().is_some_and(names_all) {
             pipelines
@@ -154,7 +161,8 @@ pub async fn receipts(
                 .or_default()
                 .push(record);
         }
-        told.entry(record.number).or_default().extend(receipt);
+        let own = receipt.map(|receipt| (Says::OfJob, receipt));
+        told.entry(record.number).or_default().extend(own);
     }
     let reports = stream::iter(pipelines).map(|((project, pipeline), records)| async move {
         let gitlab = &scene.projects[project].1;
@@ -193,11 +201,13 @@ pub async fn receipts(
                     && says("job").is_none()
                     && others.all(|other| other.job == record.job || is_by(other, receipt))
             };
-            let mut named: Vec<Receipt> = Vec::new();
-            named.extend(receipts.iter().map(|receipt| only(receipt, is_of_run)));
-            named.extend(receipts.iter().filter(|receipt| names_job(receipt)).map(of_last));
-            named.extend(receipts.iter().filter(of_environment).map(of_last));
-            told.entry(record.number).or_default().extend(named);
+            let of_run = receipts.iter().map(|receipt| only(receipt, is_of_run));
+            let of_job = receipts.iter().filter(|receipt| names_job(receipt)).map(of_last);
+            let of_job = of_run.chain(of_job).map(|receipt| (Says::OfJob, receipt));
+            let of_environment = receipts.iter().filter(of_environment).map(of_last);
+            let of_environment = of_environment.map(|receipt| (Says::OfEnvironment, receipt));
+            let named = told.entry(record.number).or_default();
+            named.extend(of_job.chain(of_environment));
         }
     }
     told

@@ -60,7 +60,7 @@ pub fn jobs(rows: &str) -> Vec<Value> {
 pub fn deployments(rows: &str) -> Vec<Value> {
     let rows = rows.split(" | ").filter(|row| !row.is_empty());
     rows.zip(1_u64..)
-        .map(|(row, id)| json!({"deployable": id, "environment": row.rsplitn(3, ' ').nth(1)}))
+        .map(|(row, id)| json!({"deployable": id, "environment": row.rsplit(' ').nth(1)}))
         .collect()
 }
 

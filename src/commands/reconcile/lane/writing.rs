@@ -9,10 +9,15 @@ use tokio::time::Instant;
 
 use super::{Halt, Intent, Lane, asking::halted, context};
 use crate::{
-    commands::reconcile::{Scene, table::Fate},
+    commands::reconcile::{
+        Scene,
+        records::{Record, records},
+        table::Fate,
+    },
     comparison::teller::times,
     delivery::courier::is_passing,
     destinations::register::Entity,
+    gitlab::deployment::Meaning,
     report::class::Class,
     text::grouped,
 };
@@ -81,10 +86,27 @@ impl<'a> Lane<'a> {
                 ));
             }
         };
+        // Whoever of a pipeline leads to the same place may have deployed elsewhere, and before the window.
+        let others = if batch.iter().any(|intent| intent.compared.is_shared) {
+            let begun = scene.recorder.since(gitlab, since.1).await;
+            begun.map_err(|untold| {
+                (
+                    untold.class,
+                    format!("the record could not be asked once more: {}", untold.why),
+                )
+            })?
+        } else {
+            Vec::new()
+        };
+        let (others, _) = records(project, others, |_, _, job| scene.jobs.fit(job));
         let mut missing: BTreeMap<String, Vec<(Entity, Intent)>> = BTreeMap::new();
         let mut amended = Vec::new();
         for intent in batch {
             let one = intent.compared;
+            if one.is_shared && self.is_contested(scene, &intent, &others) {
+                self.tell(scene, &intent, one.contested());
+                continue;
+            }
             if !one.record.is_still(&now, one.deployment, &one.action, scene.now) {
                 let why = "GitLab's record has changed meanwhile: the next run has it".to_owned();
                 self.tell(scene, &intent, Fate::LeftAlone(why));
@@ -112,6 +134,25 @@ impl<'a> Lane<'a> {
         }
         self.create(scene, missing).await?;
         self.amend(scene, amended).await
+    }
+
+    /// Whether another job of the pipeline leads to the same entity.
+    fn is_contested(&self, scene: &Scene<'_>, intent: &Intent<'_>, others: &[Record]) -> bool {
+        let one = intent.compared.record;
+        let mut others = others.iter().filter(|other| {
+            let is_same = (&other.environment, &other.job) == (&one.environment, &one.job);
+            other.is_wanted && other.pipeline == one.pipeline && !is_same
+        });
+        let is_of_environment = |other: &Record| {
+            let is_fallback = self.places(scene, one, intent.compared.deployment, &intent.compared.action);
+            !is_fallback.contains(&intent.place) && other.environment == one.environment
+        };
+        others.any(|other| match other.meaning(scene.now) {
+            Meaning::Happened(deployment, action) | Meaning::Unstarted(deployment, action) => {
+                is_of_environment(other) || self.places(scene, other, deployment, &action).contains(&intent.place)
+            }
+            Meaning::Nothing | Meaning::Unclear(_) => false,
+        })
     }
 
     async fn create(
