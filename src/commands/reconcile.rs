@@ -50,7 +50,7 @@ use table::{Fate, Outcome};
 
 /// So many questions or writes are under way at the same time, to one service.
 const AT_ONCE: usize = 8;
-/// Where jobs leave their receipts, unless `NOTIFY_OUTPUT_DIR` says otherwise: the templates' folder.
+/// Where the templates' jobs leave their receipts; those of one's own where `NOTIFY_OUTPUT_DIR` says.
 const FOLDER: &str = ".notify-event";
 /// What is compared.
 enum Scope {
@@ -191,9 +191,14 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     };
     let courier = clients.to_gitlab_throughout(console, runner.limits);
     let session = Session::shared();
+    let mut folders: Vec<PathBuf> = setup.receipts_folder().into_iter().collect();
+    if !folders.iter().any(|folder| folder == Path::new(FOLDER)) {
+        folders.push(PathBuf::from(FOLDER));
+    }
     let recorder = Recorder {
         courier: &courier,
         session: &session,
+        folders: &folders,
     };
     let now = SystemTime::now();
     let asking = async {
@@ -214,9 +219,8 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         now,
         is_dry,
     };
-    let folder = setup.receipts_folder().unwrap_or_else(|| PathBuf::from(FOLDER));
     let left = match plan.scope {
-        Scope::AtEnd(pipeline) => left_behind(&scene, &runner, pipeline, &folder, &mut outcome).await,
+        Scope::AtEnd(pipeline) => left_behind(&scene, &runner, pipeline, &mut outcome).await,
         Scope::Last(_) => None,
     };
     let told: Vec<end::Told> = match &left {
@@ -240,7 +244,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     let report = |_: usize, ended: &runner::Ended| runner::report(console, ended);
     let delivered = runner.deliver(None, deliveries, false, &report).await?;
     outcome.is_cut_off |= delivered.is_cut_off;
-    let comparing = Box::pin(compare(&scene, &runner, plan, &folder, &mut outcome));
+    let comparing = Box::pin(compare(&scene, &runner, plan, &mut outcome));
     if runner.stop.unless_asked(comparing).await.is_none() {
         outcome.is_cut_off = true;
     }
@@ -260,10 +264,9 @@ async fn left_behind(
     scene: &Scene<'_>,
     runner: &Runner<'_>,
     pipeline: u64,
-    folder: &Path,
     outcome: &mut Outcome,
 ) -> Option<end::LeftBehind> {
-    let reading = Box::pin(end::LeftBehind::read(scene, runner, pipeline, folder));
+    let reading = Box::pin(end::LeftBehind::read(scene, runner, pipeline));
     match runner.stop.unless_asked(reading).await? {
         Ok(left) => {
             outcome.of_gitlab.extend(left.notes.iter().cloned());
@@ -308,7 +311,7 @@ impl Plan {
     }
 }
 
-async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, folder: &Path, outcome: &mut Outcome) {
+async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, outcome: &mut Outcome) {
     let Some(clients) = &runner.clients else { return };
     let services = clients.to_services(&scene.setup.console, runner.limits);
     let mut lanes: Vec<(usize, Lane)> = Vec::new();
@@ -333,7 +336,7 @@ async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, folder: &P
     }
     let destinations: Vec<&str> = lanes.iter().map(|(_, lane)| lane.target.destination.name).collect();
     let missing: Vec<&Record> = missing.into_values().collect();
-    let receipts = records::receipts(scene, missing, &destinations, folder).await;
+    let receipts = records::receipts(scene, missing, &destinations).await;
     let finishing = lanes
         .iter_mut()
         .zip(held)

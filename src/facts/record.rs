@@ -1,7 +1,12 @@
 //! GitLab's record of deployments, and what else `reconcile` asks of GitLab: of any project, any pipeline, in lists of any
 //! length. Bounded in time by the run, in pages and bytes here.
 
-use std::{collections::BTreeSet, path::Path, rc::Rc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::SystemTime,
+};
 
 use serde_json::Value;
 
@@ -24,6 +29,8 @@ pub struct Recorder<'a> {
     pub courier: &'a Courier<'a>,
     /// What they share: several are under way at a time, and where one is told to wait, all do.
     pub session: &'a Session,
+    /// Where jobs leave their receipts, as artifacts name it: the first in which one is found counts.
+    pub folders: &'a [PathBuf],
 }
 
 /// A file that a job left, or that there is none.
@@ -144,13 +151,19 @@ impl Recorder<'_> {
         all_of(&listed, Job::from_json).map_err(|why| unlike(&why))
     }
 
-    /// The receipt that a job left in `folder` of its artifacts.
-    pub async fn receipt(&self, gitlab: &GitLab, job: u64, folder: &Path) -> Left<Receipt> {
-        match self.file(gitlab, job, &folder.join(RECEIPT)).await {
-            Left::There(json) => receipt_of(job, &json).map_or(Left::Missing, Left::There),
-            Left::Missing => Left::Missing,
-            Left::Unknown(why) => Left::Unknown(why),
+    /// The receipt that a job left among its artifacts, and the folder in which it is.
+    pub async fn receipt(&self, gitlab: &GitLab, job: u64) -> Left<(Receipt, &Path)> {
+        for folder in self.folders {
+            match self.file(gitlab, job, &folder.join(RECEIPT)).await {
+                Left::There(json) => match receipt_of(job, &json) {
+                    Some(receipt) => return Left::There((receipt, folder)),
+                    None => return Left::Missing,
+                },
+                Left::Missing => {}
+                Left::Unknown(why) => return Left::Unknown(why),
+            }
         }
+        Left::Missing
     }
 
     /// A JSON file among a job's artifacts.

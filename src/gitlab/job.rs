@@ -151,7 +151,7 @@ impl Job {
             user: job["user"]["username"].as_str().map(str::to_owned),
             web_url: text("web_url"),
             failure_reason: text("failure_reason"),
-            has_artifacts: job["artifacts_file"].is_object(),
+            has_artifacts: job["artifacts_file"].is_object() || has_archive(&job["artifacts"]),
         })
     }
 
@@ -248,6 +248,12 @@ impl fmt::Display for Job {
             Kind::TriggerOfNothing | Kind::Build => formatter.write_str(&self.fate()),
         }
     }
+}
+
+/// Whether a list of a job's files has the archive among them, and not its log alone.
+fn has_archive(files: &Value) -> bool {
+    let mut files = files.as_array().into_iter().flatten();
+    files.any(|file| file["file_type"] == "archive")
 }
 
 /// What GitLab's word for a failure before the start means; none where the word says it (docs/gitlab.md 3.9).

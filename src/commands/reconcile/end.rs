@@ -83,7 +83,7 @@ impl LeftBehind {
     ///
     /// # Errors
     /// Why the pipeline's jobs can't be listed.
-    pub async fn read(scene: &Scene<'_>, runner: &Runner<'_>, pipeline: u64, folder: &Path) -> Result<Self, Untold> {
+    pub async fn read(scene: &Scene<'_>, runner: &Runner<'_>, pipeline: u64) -> Result<Self, Untold> {
         let setup = scene.setup;
         let Some((_, gitlab)) = scene.projects.first() else {
             return Ok(Self::nothing(setup));
@@ -91,13 +91,18 @@ impl LeftBehind {
         let jobs = scene.recorder.jobs(gitlab, &pipeline.to_string()).await?;
         let own = setup.origin().job_id.and_then(|id| id.parse::<u64>().ok());
         let with_files = jobs.iter().filter(|job| job.has_artifacts && Some(job.id) != own);
-        let reading = stream::iter(with_files)
-            .map(|job| async move { (job, scene.recorder.receipt(gitlab, job.id, folder).await) });
-        let found: Vec<(&Job, Left<Receipt>)> = reading.buffered(AT_ONCE).collect().await;
+        let reading =
+            stream::iter(with_files).map(|job| async move { (job, scene.recorder.receipt(gitlab, job.id).await) });
+        let found: Vec<(&Job, Left<(Receipt, &Path)>)> = reading.buffered(AT_ONCE).collect().await;
         let mut left = Self::nothing(setup);
+        let mut listed: Vec<(u64, PathBuf)> = Vec::new();
         for (job, receipt) in found {
             match receipt {
-                Left::There(receipt) => left.receipts.push((job.clone(), receipt)),
+                Left::There((receipt, folder)) => {
+                    let names = receipt.undelivered.iter().filter(|name| is_kept_name(name));
+                    listed.extend(names.map(|name| (job.id, folder.join(name))));
+                    left.receipts.push((job.clone(), receipt));
+                }
                 Left::Missing => {}
                 Left::Unknown(why) => {
                     let what = format!("the receipt of job {} can't be read: {why}", job.id);
@@ -106,7 +111,7 @@ impl LeftBehind {
                 }
             }
         }
-        left.keep(scene, folder).await;
+        left.keep(scene, listed).await;
         let name = setup.environment.predefined("CI_JOB_NAME").unwrap_or_default();
         let earlier = outcome::earlier_attempts(&jobs, own.unwrap_or_default(), name);
         let receipt_of = |job: &Job| left.receipts.iter().find(|(other, _)| other.id == job.id);
@@ -154,15 +159,16 @@ impl LeftBehind {
     }
 
     /// Reads the files that the receipts list.
-    async fn keep(&mut self, scene: &Scene<'_>, folder: &Path) {
+    async fn keep(&mut self, scene: &Scene<'_>, listed: Vec<(u64, PathBuf)>) {
         let Some((_, gitlab)) = scene.projects.first() else {
             return;
         };
-        let listed = self.receipts.iter().flat_map(|(job, receipt)| {
-            let names = receipt.undelivered.iter().filter(|name| is_kept_name(name));
-            names.map(|name| (job.id, folder.join(name)))
-        });
-        let listed: Vec<(u64, PathBuf)> = listed.take(MOST_FILES).collect();
+        if let Some(more) = listed.len().checked_sub(MOST_FILES).filter(|more| *more > 0) {
+            let what =
+                format!("{more} more than the {MOST_FILES} that are delivered at once are kept: run this job again");
+            self.notes.push((Class::Unavailable, what));
+        }
+        let listed = listed.into_iter().take(MOST_FILES);
         let reading = stream::iter(listed).map(|(job, path)| async move {
             let file = scene.recorder.file(gitlab, job, &path).await;
             (job, path, file)

@@ -139,10 +139,10 @@ pub type Receipts = BTreeMap<usize, Vec<(Says, Receipt)>>;
 /// The receipts that tell where the entities of `missing` records are, for each by its number, the one that counts most
 /// first: of its own job; else of a report that names this job; else of a report of its environment that names no job,
 /// where no other job deploys there. Each holds what it says of this record, and nothing else.
-pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destinations: &[&str], folder: &Path) -> Receipts {
+pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destinations: &[&str]) -> Receipts {
     let own = stream::iter(missing.iter().copied()).map(|record| async move {
         let gitlab = &scene.projects[record.project].1;
-        (record, own_receipt(scene.recorder, gitlab, record, folder).await)
+        (record, own_receipt(scene.recorder, gitlab, record).await)
     });
     let own: Vec<(&Record, Option<Receipt>)> = own.buffer_unordered(AT_ONCE).collect().await;
     let names_all = |receipt: &Receipt| {
@@ -166,7 +166,7 @@ pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destinations: &[
     }
     let reports = stream::iter(pipelines).map(|((project, pipeline), records)| async move {
         let gitlab = &scene.projects[project].1;
-        (records, all_receipts(scene.recorder, gitlab, pipeline, folder).await)
+        (records, all_receipts(scene.recorder, gitlab, pipeline).await)
     });
     let reports: Vec<(Vec<&Record>, Vec<Receipt>)> = reports.buffer_unordered(AT_ONCE).collect().await;
     for (records, receipts) in reports {
@@ -227,7 +227,7 @@ fn only(receipt: &Receipt, is: impl Fn(&Entry) -> bool) -> Receipt {
 }
 
 /// The receipt of the deploy job itself: of its attempts the last that left one.
-async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record, folder: &Path) -> Option<Receipt> {
+async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record) -> Option<Receipt> {
     let jobs = record
         .attempts
         .iter()
@@ -238,7 +238,7 @@ async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record, 
         if place > 0 && !job.has_artifacts {
             continue;
         }
-        if let Left::There(receipt) = recorder.receipt(gitlab, job.id, folder).await {
+        if let Left::There((receipt, _)) = recorder.receipt(gitlab, job.id).await {
             return Some(receipt);
         }
     }
@@ -246,15 +246,15 @@ async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record, 
 }
 
 /// All receipts that the jobs of a pipeline left, the last first.
-async fn all_receipts(recorder: &Recorder<'_>, gitlab: &GitLab, pipeline: u64, folder: &Path) -> Vec<Receipt> {
+async fn all_receipts(recorder: &Recorder<'_>, gitlab: &GitLab, pipeline: u64) -> Vec<Receipt> {
     let mut jobs: Vec<Job> = recorder.jobs(gitlab, &pipeline.to_string()).await.unwrap_or_default();
     jobs.retain(|job| job.has_artifacts);
     jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
     jobs.truncate(MOST_JOBS);
-    let receipts = stream::iter(jobs).map(|job| async move { recorder.receipt(gitlab, job.id, folder).await });
-    let receipts: Vec<Left<Receipt>> = receipts.buffered(AT_ONCE).collect().await;
+    let receipts = stream::iter(jobs).map(|job| async move { recorder.receipt(gitlab, job.id).await });
+    let receipts: Vec<Left<(Receipt, &Path)>> = receipts.buffered(AT_ONCE).collect().await;
     let there = receipts.into_iter().filter_map(|left| match left {
-        Left::There(receipt) => Some(receipt),
+        Left::There((receipt, _)) => Some(receipt),
         Left::Missing | Left::Unknown(_) => None,
     });
     there.collect()
