@@ -22,7 +22,7 @@ use crate::{
         scope::Patterns,
         teller::{Project, Recorded, Teller},
     },
-    delivery::{limits::Limits, session::Session},
+    delivery::{courier::Courier, limits::Limits, session::Session},
     destinations::Target,
     environment::Environment,
     event::{Action, Event, scope::Names},
@@ -244,9 +244,14 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     let report = |_: usize, ended: &runner::Ended| runner::report(console, ended);
     let delivered = runner.deliver(None, deliveries, false, &report).await?;
     outcome.is_cut_off |= delivered.is_cut_off;
-    let comparing = Box::pin(compare(&scene, &runner, plan, &mut outcome));
-    if runner.stop.unless_asked(comparing).await.is_none() {
-        outcome.is_cut_off = true;
+    let services = clients.to_services(console, runner.limits);
+    // They outlive the comparison: what was written before somebody asked to end is told all the same.
+    let mut lanes = lanes(&scene, &services, plan, &mut outcome);
+    let comparing = Box::pin(compare(&scene, &mut lanes));
+    let is_cut_off = runner.stop.unless_asked(comparing).await.is_none();
+    outcome.is_cut_off |= is_cut_off;
+    for (place, lane) in lanes {
+        outcome.targets[place].1 = lane.end(is_cut_off);
     }
     classes.extend(outcome.report(console));
     classes.extend(runner::of_required(&delivered.ended));
@@ -311,15 +316,19 @@ impl Plan {
     }
 }
 
-async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, outcome: &mut Outcome) {
-    let Some(clients) = &runner.clients else { return };
-    let services = clients.to_services(&scene.setup.console, runner.limits);
+/// The services that are compared, each with the place of its table.
+fn lanes<'a>(
+    scene: &Scene<'a>,
+    services: &'a Courier<'a>,
+    plan: &Plan,
+    outcome: &mut Outcome,
+) -> Vec<(usize, Lane<'a>)> {
     let mut lanes: Vec<(usize, Lane)> = Vec::new();
     for (place, (target, table)) in outcome.targets.iter_mut().enumerate() {
         let is_taken = lanes
             .iter()
             .any(|(_, lane)| lane.target.destination.name == target.destination.name);
-        match Lane::new(scene, *target, &services).filter(|_| !is_taken) {
+        match Lane::new(scene, *target, services).filter(|_| !is_taken) {
             Some(lane) => lanes.push((place, lane)),
             None if target.operation.is_read || is_taken => {}
             None => {
@@ -329,6 +338,10 @@ async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, outcome: &
             }
         }
     }
+    lanes
+}
+
+async fn compare<'a>(scene: &Scene<'a>, lanes: &mut [(usize, Lane<'a>)]) {
     let held = join_all(lanes.iter_mut().map(|(_, lane)| lane.begin(scene))).await;
     let mut missing: BTreeMap<usize, &Record> = BTreeMap::new();
     for ((_, lane), held) in lanes.iter().zip(&held) {
@@ -342,9 +355,6 @@ async fn compare(scene: &Scene<'_>, runner: &Runner<'_>, plan: &Plan, outcome: &
         .zip(held)
         .map(|((_, lane), held)| lane.finish(scene, held, &receipts));
     join_all(finishing).await;
-    for (place, lane) in lanes {
-        outcome.targets[place].1 = lane.table;
-    }
 }
 
 /// What is said of a service that can't be compared. At the end of a pipeline, what is left to do is done by then.

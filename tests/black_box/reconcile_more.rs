@@ -1,6 +1,6 @@
 //! `reconcile` with a GitLab as its documentation shows it, and with what jobs beside a deploy job left.
 
-use sandbox::{Fault, Sandbox, Service};
+use sandbox::{Fault, Recorded, Sandbox, Service};
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,6 +8,7 @@ use crate::{
     support::{
         Run,
         record::{ID, ago},
+        wait_until,
     },
 };
 
@@ -185,4 +186,37 @@ fn a_start_of_the_same_attempt_stays_as_it_was_told() {
     let held = &sandbox.state(Service::Port)["entities"]["deployment"][ID];
     assert_eq!(held["properties"]["status"], "SUCCESS", "{}", ran.stderr);
     assert_eq!(held["properties"]["createdAt"], start, "{}", ran.stderr);
+}
+
+#[test]
+fn a_run_that_is_asked_to_end_tells_what_it_was_at() {
+    let sandbox = pipeline(&json!([job("success")]));
+    sandbox.fail_on(
+        Service::Rely,
+        "POST /api/v1/entities",
+        1,
+        Fault::ProcessThen(Box::new(Fault::Hang)),
+    );
+    let run = reconcile(&sandbox, "rely").start();
+    let is_write = |request: &Recorded| request.method == "POST";
+    wait_until("the write", || sandbox.requests_to(Service::Rely).iter().any(is_write));
+    run.signal("TERM");
+    let ran = run.ends();
+    assert_eq!(ran.code, 75, "{}", ran.stderr);
+    for told in ["not compared", "asked to end while 1 were being written"] {
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_refused_token_is_told_what_it_lacks() {
+    let sandbox = Sandbox::start();
+    let run = || reconcile(&sandbox, "port").var("NOTIFY_RECONCILE_PROJECTS", "acme/nowhere");
+    let own = run().var("NOTIFY_GITLAB_TOKEN", sandbox.gitlab_access_token()).run();
+    assert_eq!(own.code, 78, "{}", own.stderr);
+    assert!(own.stderr.contains("it needs the scope read_api"), "{}", own.stderr);
+    assert!(!own.stderr.contains("job token"), "{}", own.stderr);
+    let none = run().without("CI_JOB_TOKEN").run();
+    assert_eq!(none.code, 78, "{}", none.stderr);
+    assert!(none.stderr.contains("nor is NOTIFY_GITLAB_TOKEN"), "{}", none.stderr);
 }

@@ -59,6 +59,8 @@ pub struct Lane<'a> {
     /// A report of any deployment: what is asked and written takes its credentials and settings from it.
     sample: Option<(Event, Values)>,
     compared: Vec<Compared<'a>>,
+    /// So many are being written.
+    under_way: usize,
 }
 
 /// A record, and where the service holds it.
@@ -100,7 +102,20 @@ impl<'a> Lane<'a> {
             untold: BTreeMap::new(),
             sample: None,
             compared: Vec::new(),
+            under_way: 0,
         })
+    }
+
+    /// What came of it, after it may have been cut off.
+    pub fn end(mut self, is_cut_off: bool) -> Table {
+        if is_cut_off {
+            let why = match self.under_way {
+                0 => "it was asked to end: the next run has the rest".to_owned(),
+                count => format!("it was asked to end while {count} were being written: the next run sees which were"),
+            };
+            self.table.halt.get_or_insert((Class::Unavailable, why));
+        }
+        self.table
     }
 
     /// What the report of a deployment would be, were it told under `id`.

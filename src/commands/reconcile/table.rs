@@ -84,7 +84,9 @@ impl Table {
             .into_iter()
             .map(|((_, word), count)| format!("{word} {}", grouped(count as u64)))
             .collect();
-        if counts.is_empty() {
+        if counts.is_empty() && self.halt.is_some() {
+            "not compared".to_owned()
+        } else if counts.is_empty() {
             "nothing to do".to_owned()
         } else {
             counts.join(", ")

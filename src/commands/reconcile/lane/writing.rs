@@ -80,10 +80,11 @@ impl<'a> Lane<'a> {
         let now = match scene.recorder.to(gitlab, environment, since).await {
             Ok(now) => now,
             Err(untold) => {
-                return Err((
-                    untold.class,
-                    format!("the record could not be asked once more: {}", untold.why),
-                ));
+                let why = format!("the record could not be asked once more: {}", untold.why);
+                for intent in &batch {
+                    self.tell(scene, intent, Fate::Failed(untold.class, why.clone()));
+                }
+                return Err((untold.class, why));
             }
         };
         // Whoever of a pipeline leads to the same place may have deployed elsewhere, and before the window.
@@ -191,7 +192,9 @@ impl<'a> Lane<'a> {
                 entities = rest;
             }
         }
+        self.under_way = chunks.iter().map(Vec::len).sum();
         let results = self.deliver(work).await;
+        self.under_way = 0;
         let mut halt = None;
         for (intents, result) in chunks.into_iter().zip(results) {
             let class = result.class;
@@ -245,7 +248,10 @@ impl<'a> Lane<'a> {
             }
         }
         let mut halt = None;
-        for (intent, result) in intents.into_iter().zip(self.deliver(work).await) {
+        self.under_way = intents.len();
+        let results = self.deliver(work).await;
+        self.under_way = 0;
+        for (intent, result) in intents.into_iter().zip(results) {
             let detail = result.detail.clone().unwrap_or_default();
             let fate = match result.class {
                 Class::Sent => Fate::Repaired(intent.why.clone()),
