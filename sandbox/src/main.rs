@@ -1,4 +1,5 @@
-//! Starts the sandbox, and shows what notify-event does to it: a deployment's life, reported by the real binary.
+//! Starts the sandbox, and shows what notify-event does to it: a deployment's life, reported by the real binary, and one
+//! whose runner dies, put right by it.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -8,7 +9,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use sandbox::{Options, Sandbox, Service};
-use serde_json::Value;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 const OPTIONS: &str = "  --listen ADDRESS  where to listen (default 127.0.0.1:8080; port 0 takes a free one)
   --tls             serve TLS, with a root made for this run
@@ -54,8 +57,8 @@ fn usage() -> String {
     format!(
         "usage: notify-event-sandbox [--listen ADDRESS] [--tls] [--latency MS] [--once | --serve]\n\n\
          Serves strict stand-ins of GitLab's API and of what is reported to: {titles}.\n\
-         Reports a deployment's life to them with notify-event, shows what they then hold, and keeps serving until it\n\
-         is stopped.\n\n{OPTIONS}"
+         Reports a deployment's life to them with notify-event, lets it put right what a dead runner could not tell,\n\
+         shows what they then hold, and keeps serving until it is stopped.\n\n{OPTIONS}"
     )
 }
 
@@ -176,10 +179,13 @@ fn serve_until_stopped(announce: impl FnOnce()) -> std::io::Result<()> {
         })
 }
 
-/// Reports a deployment's life with the real binary, and shows what came of it.
+/// Reports a deployment's life with the real binary, lets it put another one right, and shows what came of it.
 fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
-    let binary = find_binary()?;
-    let mut failed = Vec::new();
+    let mut demonstration = Demonstration {
+        sandbox,
+        binary: find_binary()?,
+        failed: Vec::new(),
+    };
     let destinations = Service::DESTINATIONS.map(Service::name);
     // Each run of the binary: what GitLab would call the job, what happens in it, and what it reports to.
     let life = [
@@ -188,36 +194,112 @@ fn demonstrate(sandbox: &Sandbox) -> Result<(), String> {
         ("deploy succeeded", "success", &destinations),
     ];
     for (job, action, destinations) in life {
-        let printed = print(format!("\n── {job}: notify-event {}", destinations.join(" ")));
-        let mut command = Command::new(&binary);
-        // It must not fail because nobody reads what it prints.
-        let output = if printed { Stdio::inherit() } else { Stdio::null() };
-        command
-            .args(destinations)
-            .stdout(output)
-            .env_clear()
-            .envs(environment(sandbox))
-            .envs(gitlab())
-            .envs(sandbox.gitlab_variables())
-            .env("EVENT_ACTION", action);
-        let status = command
-            .status()
-            .map_err(|error| format!("can't run {}: {error}", binary.display()))?;
-        if !status.success() {
-            complain(format!("notify-event ended with {status}"));
-            failed.push(job);
-        }
+        demonstration.run(job, destinations, &[("EVENT_ACTION", action)])?;
     }
+    demonstration.lose_a_runner()?;
     for service in Service::DESTINATIONS {
         let state = sandbox.state(service);
         let reported = serde_json::to_string_pretty(service.reported(&state)).unwrap_or_default();
         print(format!("\n── {} now holds\n{reported}", service.name()));
     }
-    if failed.is_empty() {
+    if demonstration.failed.is_empty() {
         Ok(())
     } else {
-        Err(format!("notify-event failed in: {}", failed.join(", ")))
+        Err(format!("notify-event failed in: {}", demonstration.failed.join(", ")))
     }
+}
+
+struct Demonstration<'a> {
+    sandbox: &'a Sandbox,
+    binary: PathBuf,
+    /// The runs that did.
+    failed: Vec<&'static str>,
+}
+
+impl Demonstration<'_> {
+    /// Runs the binary in a job of the sandbox's GitLab, with these variables beside those that every job has.
+    fn run(&mut self, job: &'static str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), String> {
+        let printed = print(format!("\n── {job}: notify-event {}", arguments.join(" ")));
+        // It must not fail because nobody reads what it prints.
+        let output = if printed { Stdio::inherit() } else { Stdio::null() };
+        let status = Command::new(&self.binary)
+            .args(arguments)
+            .stdout(output)
+            .env_clear()
+            .envs(environment(self.sandbox))
+            .envs(gitlab())
+            .envs(self.sandbox.gitlab_variables())
+            .envs(variables.iter().copied())
+            .status()
+            .map_err(|error| format!("can't run {}: {error}", self.binary.display()))?;
+        if !status.success() {
+            complain(format!("notify-event ended with {status}"));
+            self.failed.push(job);
+        }
+        Ok(())
+    }
+
+    /// The next pipeline tells that it deploys, and loses its runner: nobody is left to tell how it ended, but GitLab.
+    fn lose_a_runner(&mut self) -> Result<(), String> {
+        let started = now(-30);
+        let deployment = |status: &str, end: Option<String>| {
+            json!({
+                "id": 99_204, "name": "deploy", "stage": "deploy", "status": status, "created_at": started,
+                "started_at": started, "finished_at": end, "failure_reason": end.as_ref().map(|_| "runner_system_failure"),
+            })
+        };
+        let record = |job: Value| json!({"pipelines": {"8813": {"created_at": started, "jobs": [job]}}});
+        self.sandbox.seed(Service::GitLab, record(deployment("running", None)));
+        let mut deployments = self.sandbox.state(Service::GitLab)["deployments"].clone();
+        deployments
+            .as_array_mut()
+            .ok_or("GitLab has no list of deployments")?
+            .push(json!({"deployable": 99_204}));
+        self.sandbox
+            .seed(Service::GitLab, json!({ "deployments": deployments }));
+        let next = [
+            ("CI_PIPELINE_ID", "8813"),
+            (
+                "CI_PIPELINE_URL",
+                "https://gitlab.example.com/acme/shop/-/pipelines/8813",
+            ),
+            ("EVENT_ACTION", "started"),
+            ("NOTIFY_JOB", "deploy"),
+        ];
+        self.run("the next deploy started", &["--deploy-job", "rely", "port"], &next)?;
+        self.sandbox
+            .seed(Service::GitLab, record(deployment("failed", Some(now(0)))));
+        print("\n── its runner dies: GitLab says failed (runner_system_failure), and nothing reports it");
+        print(self.shown());
+        self.run("put right", &["reconcile"], &[("NOTIFY_DESTINATIONS", "rely,port")])?;
+        print(self.shown());
+        Ok(())
+    }
+
+    /// What the portals show of that deployment.
+    fn shown(&self) -> String {
+        let id = "acme-shop-8813-production--deploy";
+        let status = |service: Service, entity: &str| {
+            let state = self.sandbox.state(service);
+            let status = state.pointer(&format!("/entities/{entity}{id}/properties/status"));
+            format!(
+                "{} shows {}",
+                service.title(),
+                status.and_then(Value::as_str).unwrap_or("nothing")
+            )
+        };
+        format!(
+            "{}, {}",
+            status(Service::Rely, ""),
+            status(Service::Port, "deployment/")
+        )
+    }
+}
+
+/// So many seconds from now, RFC 3339.
+fn now(seconds: i64) -> String {
+    let time = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    time.format(&Rfc3339).unwrap_or_default()
 }
 
 /// What points notify-event at this sandbox; behind TLS, that includes the root to trust.

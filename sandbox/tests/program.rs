@@ -1,6 +1,8 @@
-//! The program's command line, with stand-ins for notify-event that only succeed or fail.
+//! The program's command line, with stand-ins for notify-event that only succeed or fail, and what it shows with the real
+//! one.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 fn program(arguments: &[&str], binary: &str) -> Command {
@@ -36,6 +38,30 @@ fn once_ends_as_notify_event_did() {
         .output()
         .unwrap();
     assert_eq!(none.status.code(), Some(1));
+}
+
+#[test]
+fn a_deployment_whose_runner_dies_is_put_right() {
+    let own = Path::new(env!("CARGO_BIN_EXE_notify-event-sandbox"));
+    let mut command = program(&["--once", "--listen", "127.0.0.1:0", "--tls"], "");
+    // Built with this one where all of the workspace is tested; where only this is, the program has it built.
+    match own.with_file_name("notify-event") {
+        built if built.exists() => command.env("NOTIFY_EVENT_BIN", built),
+        _ => command.env_remove("NOTIFY_EVENT_BIN"),
+    };
+    let ended = command.output().unwrap();
+    let (shown, told) = (
+        String::from_utf8(ended.stdout).unwrap(),
+        String::from_utf8(ended.stderr).unwrap(),
+    );
+    assert_eq!(ended.status.code(), Some(0), "{shown}\n{told}");
+    let states = shown.lines().filter(|line| line.contains(" shows "));
+    let expected = [
+        "Rely.io shows IN_PROGRESS, Port shows IN_PROGRESS",
+        "Rely.io shows FAILED, Port shows FAILURE",
+    ];
+    assert_eq!(states.collect::<Vec<_>>(), expected, "{told}");
+    assert!(told.contains("2 repaired"), "{told}");
 }
 
 #[test]

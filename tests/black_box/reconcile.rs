@@ -99,6 +99,43 @@ fn what_has_a_start_is_shown_and_a_second_run_writes_nothing() {
 }
 
 #[test]
+fn two_at_once_do_no_harm() {
+    let rows = "deploy production failed | web production success | api staging running";
+    for is_held in [false, true] {
+        let sandbox = recorded(rows);
+        if is_held {
+            reconcile(&sandbox).run().exits(0);
+            seed(
+                &sandbox,
+                "deploy production success | web production failed | api staging canceled",
+            );
+        }
+        // So that both have compared before either writes.
+        sandbox.fail_on(
+            Service::GitLab,
+            "order_by=id",
+            2,
+            Fault::Delay(Duration::from_millis(300)),
+        );
+        let both = [reconcile(&sandbox).start(), reconcile(&sandbox).start()];
+        let told = both.map(|running| running.ends().exits(0).stderr).join("\n");
+        let expected = if is_held {
+            ["deploy SUCCESS", "web FAILURE", "api CANCELED"]
+        } else {
+            ["deploy FAILURE", "web SUCCESS", "api IN_PROGRESS"]
+        };
+        let all = shown(&sandbox);
+        assert!(
+            all.len() == 3 && expected.iter().all(|one| all.iter().any(|line| line.ends_with(one))),
+            "{all:?}\n{told}"
+        );
+        let before = writes(&sandbox);
+        reconcile(&sandbox).run().exits(0).says("6 agreed, 0 repaired");
+        assert_eq!(writes(&sandbox), before);
+    }
+}
+
+#[test]
 fn what_is_held_is_amended_where_the_record_says_more_and_stays_where_it_does_not() {
     let (later, earlier) = (
         json!({"createdAt": ago(60), "startedAt": ago(60)}),
