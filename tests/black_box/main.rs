@@ -26,6 +26,7 @@ mod portals;
 mod recipes;
 mod reconcile;
 mod reconcile_end;
+mod reconcile_model;
 mod reconcile_more;
 mod reconcile_read;
 mod redaction;
