@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::{
     runner::{self, Runner},
-    setup::{Setup, reader},
+    setup::{Clients, Setup, reader},
     switch::{self, Leaves},
 };
 use crate::{
@@ -180,15 +180,26 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     if let Some(plan) = &plan {
         runner.limits = plan.limits(setup);
     }
-    let mut outcome = Outcome::new(targets);
+    let outcome = Outcome::new(targets);
     runner::complain(console, &problems);
-    let mut classes: Vec<Class> = problems.iter().map(|_| Class::Misconfigured).collect();
     let (Some(plan), Some(gitlab), Some(clients), true) = (&plan, &gitlab, &runner.clients, problems.is_empty()) else {
-        let worst = class::worst(classes);
+        let worst = Class::Misconfigured;
         let nothing = runner.deliver(None, Vec::new(), false, &|_, _| {}).await?;
         nothing.leave(class::exit_code(worst, setup.policy.on_error));
         return Ok(runner::conclude(console, setup.ending(), worst, "nothing was compared"));
     };
+    Box::pin(work(&runner, (plan, gitlab, clients), outcome, is_dry)).await
+}
+
+/// Does it, once it is known what and how.
+async fn work(
+    runner: &Runner<'_>,
+    (plan, gitlab, clients): (&Plan, &GitLab, &Clients),
+    mut outcome: Outcome,
+    is_dry: bool,
+) -> Result<u8> {
+    let setup = runner.setup;
+    let console = &setup.console;
     let courier = clients.to_gitlab_throughout(console, runner.limits);
     let session = Session::shared();
     let mut folders: Vec<PathBuf> = setup.receipts_folder().into_iter().collect();
@@ -207,6 +218,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         (projects, records)
     };
     let asked = runner.stop.unless_asked(Box::pin(asking)).await;
+    outcome.is_cut_off = asked.is_none();
     let (projects, records) = asked.unwrap_or_default();
     let teller = setup.teller();
     let scene = Scene {
@@ -220,7 +232,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         is_dry,
     };
     let left = match plan.scope {
-        Scope::AtEnd(pipeline) => left_behind(&scene, &runner, pipeline, &mut outcome).await,
+        Scope::AtEnd(pipeline) => left_behind(&scene, runner, pipeline, &mut outcome).await,
         Scope::Last(_) => None,
     };
     let told: Vec<end::Told> = match &left {
@@ -253,7 +265,7 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
     for (place, lane) in lanes {
         outcome.targets[place].1 = lane.end(is_cut_off);
     }
-    classes.extend(outcome.report(console));
+    let mut classes = outcome.report(console);
     classes.extend(runner::of_required(&delivered.ended));
     let worst = class::worst(classes);
     let mut what = outcome.summary(is_dry);

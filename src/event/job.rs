@@ -37,6 +37,11 @@ impl<'a> ReportedJob<'a> {
         }
     }
 
+    /// The job that `NOTIFY_JOB` names.
+    pub fn watched(&self) -> Option<&'a str> {
+        self.watched
+    }
+
     /// The name under which its deployment is reported: the same from every job, whatever else is known.
     pub fn name(&self) -> Option<&str> {
         match (self.watched, self.own) {

@@ -226,6 +226,13 @@ impl<'a> Lane<'a> {
                 Err(fate) => self.table.add(one.record.name_at(scene, Some(place)), fate),
             }
         }
+        let intents = match self.uncontested(scene, &compared, intents).await {
+            Ok(free) => free,
+            Err((class, why)) => {
+                self.table.halt = Some((class, format!("the record could not be asked once more: {why}")));
+                return;
+            }
+        };
         if scene.is_dry {
             for intent in intents {
                 let name = intent.compared.record.name_at(scene, Some(&intent.place));

@@ -250,8 +250,9 @@ impl Scenario {
                     }
                     None => other(),
                 };
-                // The program takes every other job of the pipeline for one that may lead to an entity that isn't derived.
-                let is_other = |other: &Slot| other.pipeline == slot.pipeline && other.job != slot.job;
+                // A job that is out of the window, or of the filters, may lead to an entity that isn't derived, too.
+                let is_other =
+                    |other: &Slot| other.pipeline == slot.pipeline && other.job != slot.job && !self.in_scope(other);
                 if place.as_ref().is_some_and(|place| place != derived) && self.slots.iter().any(is_other) {
                     vague.extend(place.clone());
                 }

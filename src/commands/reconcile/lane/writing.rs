@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Halt, Intent, Lane, asking::halted, context};
+use super::{Compared, Halt, Intent, Lane, Place, asking::halted, context};
 use crate::{
     commands::reconcile::{
         Scene,
@@ -87,27 +87,10 @@ impl<'a> Lane<'a> {
                 return Err((untold.class, why));
             }
         };
-        // Whoever of a pipeline leads to the same place may have deployed elsewhere, and before the window.
-        let others = if batch.iter().any(|intent| intent.compared.is_shared) {
-            let begun = scene.recorder.since(gitlab, since.1).await;
-            begun.map_err(|untold| {
-                (
-                    untold.class,
-                    format!("the record could not be asked once more: {}", untold.why),
-                )
-            })?
-        } else {
-            Vec::new()
-        };
-        let (others, _) = records(project, others, |_, _, job| scene.jobs.fit(job));
         let mut missing: BTreeMap<String, Vec<(Entity, Intent)>> = BTreeMap::new();
         let mut amended = Vec::new();
         for intent in batch {
             let one = intent.compared;
-            if one.is_shared && self.is_contested(scene, &intent, &others) {
-                self.tell(scene, &intent, one.contested());
-                continue;
-            }
             if !one.record.is_still(&now, one.deployment, &one.action, scene.now) {
                 let why = "GitLab's record has changed meanwhile: the next run has it".to_owned();
                 self.tell(scene, &intent, Fate::LeftAlone(why));
@@ -137,20 +120,79 @@ impl<'a> Lane<'a> {
         self.amend(scene, amended).await
     }
 
-    /// Whether another job of the pipeline leads to the same entity.
-    fn is_contested(&self, scene: &Scene<'_>, intent: &Intent<'_>, others: &[Record]) -> bool {
-        let one = intent.compared.record;
-        let mut others = others.iter().filter(|other| {
-            let is_same = (&other.environment, &other.job) == (&one.environment, &one.job);
-            other.is_wanted && other.pipeline == one.pipeline && !is_same
-        });
-        let is_of_environment = |other: &Record| {
-            let is_fallback = self.places(scene, one, intent.compared.deployment, &intent.compared.action);
-            !is_fallback.contains(&intent.place) && other.environment == one.environment
+    /// Of what is to be written, what no other job of its pipeline may own, wherever and whenever that deployed: it may have
+    /// been before the window. Of the rest it is told.
+    ///
+    /// # Errors
+    /// The record can't be asked.
+    pub(super) async fn uncontested<'c>(
+        &mut self,
+        scene: &Scene<'a>,
+        compared: &[Compared<'a>],
+        intents: Vec<Intent<'c>>,
+    ) -> Result<Vec<Intent<'c>>, Halt> {
+        let mut begins: BTreeMap<usize, SystemTime> = BTreeMap::new();
+        for record in intents
+            .iter()
+            .filter(|one| one.compared.is_shared)
+            .map(|one| one.compared.record)
+        {
+            let first = begins.entry(record.project).or_insert_with(|| record.begins());
+            *first = record.begins().min(*first);
+        }
+        let mut others: Vec<Record> = Vec::new();
+        for (project, since) in begins {
+            let begun = scene.recorder.since(&scene.projects[project].1, since).await;
+            let begun = begun.map_err(|untold| (untold.class, untold.why))?;
+            others.extend(records(project, begun, |_, _, job| scene.jobs.fit(job)).0);
+        }
+        // What is compared in this run has its place.
+        let is_elsewhere = |other: &Record, place: &Place| {
+            let mut same = compared.iter().filter(|one| {
+                let of = |record: &Record| {
+                    (
+                        record.project,
+                        record.pipeline,
+                        record.environment.clone(),
+                        record.job.clone(),
+                    )
+                };
+                one.record.is_wanted && of(one.record) == of(other)
+            });
+            same.any(|one| one.place.as_ref().is_some_and(|own| own != place))
         };
+        let mut free = Vec::new();
+        for intent in intents {
+            let rivals = others.iter().filter(|other| !is_elsewhere(other, &intent.place));
+            if intent.compared.is_shared && self.is_contested(scene, &intent, rivals) {
+                self.tell(scene, &intent, intent.compared.contested());
+            } else {
+                free.push(intent);
+            }
+        }
+        Ok(free)
+    }
+
+    /// Whether another job of the pipeline, one of `others`, leads to the same entity.
+    fn is_contested<'r>(
+        &self,
+        scene: &Scene<'_>,
+        intent: &Intent<'_>,
+        others: impl Iterator<Item = &'r Record>,
+    ) -> bool {
+        let one = intent.compared.record;
+        let own = self.places(scene, one, intent.compared.deployment, &intent.compared.action);
+        // Where a receipt of the environment leads, whoever deploys there does.
+        let is_of_environment = !own.contains(&intent.place);
+        let mut others = others.filter(|other| {
+            let is_same = (&other.environment, &other.job) == (&one.environment, &one.job);
+            let of = |record: &Record| (record.project, record.pipeline);
+            other.is_wanted && of(other) == of(one) && !is_same
+        });
         others.any(|other| match other.meaning(scene.now) {
             Meaning::Happened(deployment, action) | Meaning::Unstarted(deployment, action) => {
-                is_of_environment(other) || self.places(scene, other, deployment, &action).contains(&intent.place)
+                (is_of_environment && other.environment == one.environment)
+                    || self.places(scene, other, deployment, &action).contains(&intent.place)
             }
             Meaning::Nothing | Meaning::Unclear(_) => false,
         })
