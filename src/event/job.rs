@@ -1,5 +1,6 @@
 //! Which job an event tells of, by its name.
 
+use super::DeployJob;
 use crate::{environment::Environment, gitlab::outcome::is_part, problem::Problem};
 
 /// The job that an event tells of, as far as it is known.
@@ -37,9 +38,12 @@ impl<'a> ReportedJob<'a> {
         }
     }
 
-    /// The job that `NOTIFY_JOB` names.
-    pub fn watched(&self) -> Option<&'a str> {
-        self.watched
+    /// What is known of it where nobody was asked: that `NOTIFY_JOB` names it.
+    pub fn by_name(&self) -> DeployJob {
+        DeployJob {
+            name: self.watched.map(str::to_owned),
+            ..DeployJob::default()
+        }
     }
 
     /// The name under which its deployment is reported: the same from every job, whatever else is known.

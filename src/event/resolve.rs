@@ -264,11 +264,7 @@ impl<'a> Resolver<'a> {
         if self.job_status.is_none() {
             return match &self.outcome {
                 Some(Outcome::Happened(finding)) => finding.job.clone(),
-                // Which one is reported on somebody has said, whatever became of it.
-                _ => DeployJob {
-                    name: self.reported.watched().map(str::to_owned),
-                    ..DeployJob::default()
-                },
+                _ => self.reported.by_name(),
             };
         }
         let predefined = |name: &str| self.environment.predefined(name).map(str::to_owned);
