@@ -360,6 +360,13 @@ impl<'a> Lane<'a> {
                 why: format!("it was missing; {}", one.action),
             }));
         };
+        // What holds all that would be said agrees, whatever that is made of.
+        let said = self.entity(scene, of, (&one.action, moment), ANY);
+        let (said, ..) = said.map_err(|why| Fate::Failed(Class::Misconfigured, why.to_string()))?;
+        let mut said = said.properties().iter().filter(|(_, value)| !value.is_null());
+        if said.all(|(name, value)| held.get(name) == Some(value)) {
+            return Err(Fate::Agreed);
+        }
         let portrait = Portrait::new(&one.action, moment, |action, moment| {
             let (entity, ..) = self.entity(scene, of, (action, moment), ANY)?;
             Ok(entity.properties().clone())
