@@ -3,13 +3,12 @@
 //! that could not tell it itself.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use anyhow::Result;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 use super::{
     runner::{self, Runner},
@@ -253,16 +252,24 @@ async fn work(
             outcome.show(&delivery);
         }
     }
-    let report = |_: usize, ended: &runner::Ended| runner::report(console, ended);
-    let delivered = runner.deliver(None, deliveries, false, &report).await?;
-    outcome.is_cut_off |= delivered.is_cut_off;
     let services = clients.to_services(console, runner.limits);
     // They outlive the comparison: what was written before somebody asked to end is told all the same.
     let mut lanes = lanes(&scene, &services, plan, &mut outcome);
-    let comparing = Box::pin(compare(&scene, &mut lanes));
-    let is_cut_off = runner.stop.unless_asked(comparing).await.is_none();
-    outcome.is_cut_off |= is_cut_off;
-    for (place, lane) in lanes {
+    // What was kept for a service goes there before it is compared; the others need not wait for that.
+    let waits = |lane: &Lane| {
+        let name = lane.target.destination.name;
+        deliveries
+            .iter()
+            .any(|delivery| delivery.target.destination.name == name)
+    };
+    let (mut late, mut early): (Vec<_>, Vec<_>) = lanes.drain(..).partition(|(_, lane)| waits(lane));
+    let report = |_: usize, ended: &runner::Ended| runner::report(console, ended);
+    let delivering = runner.deliver(None, deliveries, false, &report);
+    let (delivered, is_cut_off) = join(delivering, compare(&scene, runner, &mut early)).await;
+    let delivered = delivered?;
+    let is_cut_off = compare(&scene, runner, &mut late).await || is_cut_off;
+    outcome.is_cut_off |= delivered.is_cut_off || is_cut_off;
+    for (place, lane) in early.into_iter().chain(late) {
         outcome.targets[place].1 = lane.end(is_cut_off);
     }
     let mut classes = outcome.report(console);
@@ -353,20 +360,10 @@ fn lanes<'a>(
     lanes
 }
 
-async fn compare<'a>(scene: &Scene<'a>, lanes: &mut [(usize, Lane<'a>)]) {
-    let held = join_all(lanes.iter_mut().map(|(_, lane)| lane.begin(scene))).await;
-    let mut missing: BTreeMap<usize, &Record> = BTreeMap::new();
-    for ((_, lane), held) in lanes.iter().zip(&held) {
-        missing.extend(lane.missing(held).map(|record| (record.number, record)));
-    }
-    let destinations: Vec<&str> = lanes.iter().map(|(_, lane)| lane.target.destination.name).collect();
-    let missing: Vec<&Record> = missing.into_values().collect();
-    let receipts = records::receipts(scene, missing, &destinations).await;
-    let finishing = lanes
-        .iter_mut()
-        .zip(held)
-        .map(|((_, lane), held)| lane.finish(scene, held, &receipts));
-    join_all(finishing).await;
+/// Compares, each service by itself: one that hangs holds up no other. Whether it was cut off.
+async fn compare<'a>(scene: &Scene<'a>, runner: &Runner<'_>, lanes: &mut [(usize, Lane<'a>)]) -> bool {
+    let comparing = join_all(lanes.iter_mut().map(|(_, lane)| lane.run(scene)));
+    runner.stop.unless_asked(Box::pin(comparing)).await.is_none()
 }
 
 /// What is said of a service that can't be compared. At the end of a pipeline, what is left to do is done by then.

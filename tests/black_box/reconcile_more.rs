@@ -220,3 +220,25 @@ fn a_refused_token_is_told_what_it_lacks() {
     assert_eq!(none.code, 78, "{}", none.stderr);
     assert!(none.stderr.contains("nor is NOTIFY_GITLAB_TOKEN"), "{}", none.stderr);
 }
+
+/// Port takes until the end of the run to answer nothing, and Rely is put right meanwhile.
+#[test]
+fn a_service_that_hangs_holds_up_no_other() {
+    let sandbox = Sandbox::start();
+    let jobs = json!([{
+        "id": 7, "name": "deploy", "status": "failed", "failure_reason": "runner_system_failure",
+        "created_at": ago(4000), "started_at": ago(3600), "finished_at": ago(3000),
+    }]);
+    sandbox.seed(
+        Service::GitLab,
+        json!({"pipelines": {"8812": {"created_at": ago(4200), "jobs": jobs}}, "deployments": [{"deployable": 7}]}),
+    );
+    sandbox.fail(Service::Port, 100, Fault::Hang);
+    let ran = in_job(&["reconcile"], &sandbox)
+        .var("NOTIFY_DESTINATIONS", "rely,port")
+        .var("NOTIFY_TIMEOUT", "3")
+        .run();
+    assert_eq!(ran.code, 75, "{}", ran.stderr);
+    let held = &sandbox.state(Service::Rely)["entities"][ID];
+    assert_eq!(held["properties"]["status"], "FAILED", "{}", ran.stderr);
+}

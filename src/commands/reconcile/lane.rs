@@ -12,7 +12,7 @@ mod writing;
 
 use super::{
     Scene,
-    records::{Receipts, Record, Says},
+    records::{Receipts, Record, Says, receipts},
     table::{Fate, Table},
 };
 use crate::{
@@ -134,8 +134,19 @@ impl<'a> Lane<'a> {
         Ok((entity, event, values))
     }
 
+    /// Compares, and writes what differs.
+    pub async fn run(&mut self, scene: &Scene<'a>) {
+        let held = self.begin(scene).await;
+        if self.table.halt.is_some() {
+            return;
+        }
+        let missing: Vec<&Record> = self.missing(&held).collect();
+        let receipts = receipts(scene, missing, self.target.destination.name).await;
+        self.finish(scene, held, &receipts).await;
+    }
+
     /// Finds out where each record belongs, and asks what is there under the ids that reports derive.
-    pub async fn begin(&mut self, scene: &Scene<'a>) -> Held {
+    async fn begin(&mut self, scene: &Scene<'a>) -> Held {
         let mut wrong: BTreeMap<(bool, String), Vec<String>> = BTreeMap::new();
         for record in scene.records {
             let (deployment, action, is_unstarted) = match record.meaning(scene.now) {
@@ -194,7 +205,7 @@ impl<'a> Lane<'a> {
     }
 
     /// The records of which no entity is held under the derived id.
-    pub fn missing<'s>(&'s self, held: &'s Held) -> impl Iterator<Item = &'a Record> + 's {
+    fn missing<'s>(&'s self, held: &'s Held) -> impl Iterator<Item = &'a Record> + 's {
         let missing = self
             .compared
             .iter()
@@ -204,10 +215,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Compares, and writes what differs. `receipts` are those that tell of each record whose entity was not held.
-    pub async fn finish(&mut self, scene: &Scene<'a>, mut held: Held, receipts: &Receipts) {
-        if self.table.halt.is_some() {
-            return;
-        }
+    async fn finish(&mut self, scene: &Scene<'a>, mut held: Held, receipts: &Receipts) {
         self.find(scene, &mut held, receipts).await;
         if self.table.halt.is_some() {
             return;

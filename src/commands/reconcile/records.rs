@@ -136,26 +136,23 @@ pub enum Says {
 /// Receipts by the number of the record that they tell of, the one that counts most first.
 pub type Receipts = BTreeMap<usize, Vec<(Says, Receipt)>>;
 
-/// The receipts that tell where the entities of `missing` records are, for each by its number, the one that counts most
+/// The receipts that tell where the entities of `missing` records are at a destination, for each by its number, the one that counts most
 /// first: of its own job; else of a report that names this job; else of a report of its environment that names no job,
 /// where no other job deploys there. Each holds what it says of this record, and nothing else.
-pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destinations: &[&str]) -> Receipts {
+pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destination: &str) -> Receipts {
     let own = stream::iter(missing.iter().copied()).map(|record| async move {
         let gitlab = &scene.projects[record.project].1;
         (record, own_receipt(scene.recorder, gitlab, record).await)
     });
     let own: Vec<(&Record, Option<Receipt>)> = own.buffer_unordered(AT_ONCE).collect().await;
-    let names_all = |receipt: &Receipt| {
-        destinations.iter().all(|name| {
-            receipt
-                .entries()
-                .any(|entry| entry.destination == *name && entry.names_entity())
-        })
+    let names_it = |receipt: &Receipt| {
+        let mut entries = receipt.entries();
+        entries.any(|entry| entry.destination == destination && entry.names_entity())
     };
     let mut pipelines: BTreeMap<(usize, u64), Vec<&Record>> = BTreeMap::new();
     let mut told = Receipts::new();
     for (record, receipt) in own {
-        if !receipt.as_ref().is_some_and(names_all) {
+        if !receipt.as_ref().is_some_and(names_it) {
             pipelines
                 .entry((record.project, record.pipeline))
                 .or_default()

@@ -184,12 +184,11 @@ impl Outcome {
     /// Prints the table, and tells what counts for the exit code.
     pub fn report(&self, console: &Console) -> Vec<Class> {
         for (class, line) in &self.of_gitlab {
-            let line = if class.is_failure() {
-                format!("  {:<18} {}: {line}", "GitLab", class.word())
+            if class.is_failure() {
+                console.line(&format!("  {:<18} {}: {line}", "GitLab", class.word()));
             } else {
-                format!("  {:<18} {line}", "GitLab")
-            };
-            console.line(&line);
+                console.info(&format!("  {:<18} {line}", "GitLab"));
+            }
         }
         for (target, table) in self.told() {
             table.print(console, &target.label());
