@@ -45,7 +45,7 @@ mod table;
 use lane::Lane;
 use reading::{find_projects, find_records};
 use records::Record;
-use table::{Fate, Outcome};
+use table::{Fate, Outcome, Table};
 
 /// So many questions or writes are under way at the same time, to one service.
 const AT_ONCE: usize = 8;
@@ -170,11 +170,8 @@ async fn run(setup: &Setup<'_>, dry_run: bool) -> Result<u8> {
         .ok();
     let (mut runner, of_runner) = Runner::new(setup, &[], !is_dry);
     problems.extend(of_runner);
-    console.info(&format!(
-        "{PROGRAM}: reconcile, {}",
-        plan.as_ref()
-            .map_or_else(|| "which can't be said".to_owned(), Plan::told)
-    ));
+    let what = plan.as_ref().map(|plan| format!(", {}", plan.told()));
+    console.info(&format!("{PROGRAM}: reconcile{}", what.unwrap_or_default()));
     runner::tell_unread(setup, &problems, &[]);
     if let Some(plan) = &plan {
         runner.limits = plan.limits(setup);
@@ -269,8 +266,10 @@ async fn work(
     let delivered = delivered?;
     let is_cut_off = compare(&scene, runner, &mut late).await || is_cut_off;
     outcome.is_cut_off |= delivered.is_cut_off || is_cut_off;
+    let is_unread = outcome.of_gitlab.iter().any(|(class, _)| class.is_failure());
     for (place, lane) in early.into_iter().chain(late) {
-        outcome.targets[place].1 = lane.end(is_cut_off);
+        let table = lane.end(is_cut_off);
+        outcome.targets[place].1 = Table { is_unread, ..table };
     }
     let mut classes = outcome.report(console);
     classes.extend(runner::of_required(&delivered.ended));
@@ -368,14 +367,13 @@ async fn compare<'a>(scene: &Scene<'a>, runner: &Runner<'_>, lanes: &mut [(usize
 
 /// What is said of a service that can't be compared. At the end of a pipeline, what is left to do is done by then.
 fn unasked(target: &Target, scope: &Scope) -> Option<String> {
-    let title = target.destination.title;
     match scope {
         Scope::AtEnd(_) => None,
         Scope::Last(_) if target.destination.register.is_some() => {
             Some(format!("{} is no report of a deployment's entity", target.label()))
         }
         Scope::Last(_) => Some(format!(
-            "{title} can't be asked what it holds, so nothing is sent; what a job could not deliver is in its artifacts: \
+            "can't be asked what it holds, so nothing is sent; what a job could not deliver is in its artifacts: \
              with them, `notify-event replay {FOLDER}/undelivered` sends it"
         )),
     }

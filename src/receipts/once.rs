@@ -36,6 +36,12 @@ impl Attempt {
         receipt
             .earlier
             .retain(|entry| entry.ambiguous && (entry.under_way || entry.attempts > 0));
+        Self::of_calls_before(receipt)
+    }
+
+    /// All that calls before this one, in the same job, left, as its receipt says: for a call that never means to send again
+    /// what another one has sent.
+    pub fn of_calls_before(receipt: Receipt) -> Option<Self> {
         if receipt.earlier.is_empty() {
             return None;
         }
@@ -185,7 +191,9 @@ pub fn told<'a>(
 ) -> Told {
     let of_event = |receipt: &'a Receipt| {
         let is_kept = receipt.undelivered.iter().any(|kept| kept.ends_with(file));
+        // A later call of the same job that had nothing to do takes nothing back.
         entries(receipt, target, receiver, event, redactor)
+            .filter(|entry| entry.class != Class::Skipped)
             .last()
             .filter(|_| !is_kept)
     };
@@ -316,6 +324,10 @@ mod tests {
         };
         let mut listed = receipt("sent", "success");
         listed.undelivered = vec!["undelivered/a.json".to_owned()];
+        let then = |first: &str, second: &str| Receipt {
+            earlier: receipt(first, "success").destinations,
+            ..receipt(second, "success")
+        };
         for (receipts, expected) in [
             (vec![], Told::Nothing),
             (vec![receipt("skipped", "success")], Told::Nothing),
@@ -327,6 +339,9 @@ mod tests {
                 Told::Sent,
             ),
             (vec![listed.clone()], Told::Nothing),
+            (vec![then("sent", "skipped")], Told::Sent),
+            (vec![then("sent", "rejected")], Told::Failed),
+            (vec![then("rejected", "skipped")], Told::Failed),
             (vec![listed, receipt("unavailable", "failure")], Told::Failed),
         ] {
             assert_eq!(told(&receipts, "cto"), expected, "{receipts:?}");

@@ -111,6 +111,9 @@ fn what_a_job_could_not_deliver_is_delivered_once() {
     ran.exits(0).says("of what was not told: 7 sent");
     assert_eq!(told(&sandbox), ONCE);
     assert_eq!(shown(&sandbox), [format!("{ID} FAILURE")]);
+    let (ran, left) = artifacts_of(at_end(&sandbox, ALL), &left);
+    ran.exits(0);
+    assert_eq!(told(&sandbox), ONCE, "called again in the same job");
     // Somebody clicks on "run again".
     add_job(&sandbox, (OWN, "notify-reconcile"), "success", &left);
     add_job(&sandbox, (992, "notify-reconcile"), "running", &json!({}));
@@ -267,7 +270,9 @@ fn the_end_of_a_job_that_left_no_receipt_is_told_by_gitlabs_reason() {
             at_end(&sandbox, UNASKED).var("NOTIFY_ON_DOUBT", "send").run().exits(0);
             assert_eq!(told(&sandbox), ONCE, "{case}");
         }
-        // A second run tells nothing twice, whatever the first one told.
+        // A second call tells nothing twice, whatever the first one told: in the same job, and in another one.
+        let (again, of_post) = artifacts_of(at_end(&sandbox, UNASKED), &of_post);
+        assert_eq!(told(&sandbox), expected, "{case}\nin the same job\n{}", again.stderr);
         add_job(&sandbox, (OWN, "notify-reconcile"), "success", &of_post);
         add_job(&sandbox, (992, "notify-reconcile"), "running", &none);
         let again = at_end(&sandbox, UNASKED).var("CI_JOB_ID", "992").run();

@@ -257,7 +257,8 @@ fn a_token_that_may_not_read_deployments_is_misconfigured() {
             .run()
             .exits(78)
             .says("the deployments of acme/shop can't be read")
-            .says("NOTIFY_GITLAB_TOKEN");
+            .says("NOTIFY_GITLAB_TOKEN")
+            .says("not compared");
         reconcile(&sandbox)
             .var("NOTIFY_GITLAB_TOKEN", "glpat-wrong")
             .run()

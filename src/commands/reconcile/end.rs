@@ -130,15 +130,12 @@ impl LeftBehind {
             job: job.clone(),
             receipt: Some(receipt.clone()),
         }));
-        attempts.extend(
-            runner
-                .folder
-                .iter()
-                .filter_map(|folder| Attempt::of_this_job(folder.begun())),
-        );
+        let before = runner.folder.iter().map(|folder| folder.begun().clone());
+        attempts.extend(before.clone().filter_map(Attempt::of_calls_before));
         left.authority.attempts = attempts;
         left.jobs = jobs;
-        left.authority.receipts = left.receipts.iter().map(|(_, receipt)| receipt.clone()).collect();
+        let of_jobs = left.receipts.iter().map(|(_, receipt)| receipt.clone());
+        left.authority.receipts = of_jobs.chain(before).collect();
         Ok(left)
     }
 
@@ -225,8 +222,7 @@ impl LeftBehind {
             values,
             doubt,
         } = told;
-        let counts = target.counts(values);
-        let attempts: &[Attempt] = if counts { &self.authority.attempts } else { &[] };
+        let attempts = &self.authority.attempts;
         let receiver = target.receiver(values);
         let redactor = setup.console.redactor();
         let plan = match (

@@ -49,6 +49,8 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// Why it ended before it was done, if it did.
     pub halt: Option<(Class, String)>,
+    /// Whether GitLab could not be read in whole: no row is no news then.
+    pub is_unread: bool,
 }
 
 impl Table {
@@ -84,7 +86,7 @@ impl Table {
             .into_iter()
             .map(|((_, word), count)| format!("{word} {}", grouped(count as u64)))
             .collect();
-        if counts.is_empty() && self.halt.is_some() {
+        if counts.is_empty() && (self.halt.is_some() || self.is_unread) {
             "not compared".to_owned()
         } else if counts.is_empty() {
             "nothing to do".to_owned()
