@@ -39,8 +39,8 @@ pub enum Left<T> {
     There(T),
     /// The job has no archive, or one without it.
     Missing,
-    /// Nobody can tell: why.
-    Unknown(String),
+    /// Nobody can tell.
+    Unknown(Untold),
 }
 
 impl Recorder<'_> {
@@ -160,7 +160,7 @@ impl Recorder<'_> {
                     None => return Left::Missing,
                 },
                 Left::Missing => {}
-                Left::Unknown(why) => return Left::Unknown(why),
+                Left::Unknown(untold) => return Left::Unknown(untold),
             }
         }
         Left::Missing
@@ -174,7 +174,7 @@ impl Recorder<'_> {
         match self.ask(gitlab, gitlab.artifact(job, path)).await {
             Ok(json) => Left::There(json),
             Err(Untold { status: Some(404), .. }) => Left::Missing,
-            Err(untold) => Left::Unknown(untold.why),
+            Err(untold) => Left::Unknown(untold),
         }
     }
 }

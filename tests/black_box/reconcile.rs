@@ -324,6 +324,16 @@ fn a_receipt_says_where_the_entity_is() {
         let mut jobs = jobs(rows);
         jobs[place]["artifacts"] = left;
         seed_jobs(&sandbox, &jobs, &json!(deployments(rows)));
+        // As long as nobody can tell where it is, none is made beside it.
+        let before = writes(&sandbox);
+        for unread in ["/artifacts/", "/pipelines/"].iter().take(1 + place) {
+            sandbox.fail_on(Service::GitLab, unread, 1000, status(503));
+            let run = reconcile(&sandbox).var("NOTIFY_ATTEMPTS", "1").run();
+            run.exits(75)
+                .says("whether a receipt tells where it is can't be known now");
+            assert_eq!(writes(&sandbox), before, "{rows}, {says_own}, {unread}");
+            sandbox.clear_faults();
+        }
         let ran = reconcile(&sandbox).run().exits(0);
         let own = held(&sandbox, Service::Port, "own")["properties"]["status"].clone();
         let case = format!("{rows}, {says_own}\n{}", ran.stderr);

@@ -104,8 +104,8 @@ impl LeftBehind {
                     left.receipts.push((job.clone(), receipt));
                 }
                 Left::Missing => {}
-                Left::Unknown(why) => {
-                    let what = format!("the receipt of job {} can't be read: {why}", job.id);
+                Left::Unknown(untold) => {
+                    let what = format!("the receipt of job {} can't be read: {}", job.id, untold.why);
                     left.notes.push((Class::Unavailable, what));
                     left.unknown.push(job.id);
                 }
@@ -179,7 +179,7 @@ impl LeftBehind {
                     let why = "is listed in the job's receipt, and is not among its artifacts";
                     Err((Class::Misconfigured, why.to_owned()))
                 }
-                Left::Unknown(why) => Err((Class::Unavailable, format!("can't be read: {why}"))),
+                Left::Unknown(untold) => Err((Class::Unavailable, format!("can't be read: {}", untold.why))),
             };
             match undelivered {
                 // It came with another job's artifacts, which has it too.

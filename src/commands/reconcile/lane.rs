@@ -257,6 +257,12 @@ impl<'a> Lane<'a> {
         let mut asked: BTreeSet<Place> = BTreeSet::new();
         for index in 0..self.compared.len() {
             let one = &self.compared[index];
+            // Its entity may be where nobody looked: another one would be a second truth.
+            if let Some(why) = receipts.unread.get(&one.record.number) {
+                let why = format!("whether a receipt tells where it is can't be known now: {why}");
+                self.untold
+                    .insert(one.derived.clone(), Fate::Failed(Class::Unavailable, why));
+            }
             let is_told = held.contains_key(&one.derived) || self.untold.contains_key(&one.derived);
             if !one.record.is_wanted || is_told {
                 self.compared[index].place = Some(one.derived.clone());
@@ -284,7 +290,7 @@ impl<'a> Lane<'a> {
 
     /// Where the receipts say that the entity of a record was put.
     fn named(&self, receipts: &Receipts, one: &Compared<'_>) -> Option<(Says, Place)> {
-        let mut receipts = receipts.get(&one.record.number)?.iter();
+        let mut receipts = receipts.told.get(&one.record.number)?.iter();
         receipts.find_map(|(says, receipt)| {
             let is_named = |entry: &&Entry| entry.destination == self.target.destination.name && entry.names_entity();
             let entry = receipt.entries().filter(is_named).last()?;

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use super::{AT_ONCE, Scene};
 use crate::{
     event::Action,
-    facts::record::{Left, Recorder},
+    facts::record::{Left, Recorder, Untold},
     gitlab::{
         api::GitLab,
         deployment::{Deployment, Meaning, meaning},
@@ -19,6 +19,7 @@ use crate::{
         outcome::is_part,
     },
     receipts::receipt::{Entry, Receipt},
+    report::class::Class,
 };
 
 /// More jobs of a pipeline than this are not looked into for receipts.
@@ -133,8 +134,14 @@ pub enum Says {
     OfEnvironment,
 }
 
-/// Receipts by the number of the record that they tell of, the one that counts most first.
-pub type Receipts = BTreeMap<usize, Vec<(Says, Receipt)>>;
+/// What receipts tell of records, by the number of each.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    /// The receipts that tell of it, the one that counts most first.
+    pub told: BTreeMap<usize, Vec<(Says, Receipt)>>,
+    /// Why it can't be known now whether one tells of it: a later run will.
+    pub unread: BTreeMap<usize, String>,
+}
 
 /// The receipts that tell where the entities of `missing` records are at a destination, for each by its number, the one that counts most
 /// first: of its own job; else of a report that names this job; else of a report of its environment that names no job,
@@ -144,14 +151,18 @@ pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destination: &st
         let gitlab = &scene.projects[record.project].1;
         (record, own_receipt(scene.recorder, gitlab, record).await)
     });
-    let own: Vec<(&Record, Option<Receipt>)> = own.buffer_unordered(AT_ONCE).collect().await;
+    let own: Vec<(&Record, Result<Option<Receipt>, String>)> = own.buffer_unordered(AT_ONCE).collect().await;
     let names_it = |receipt: &Receipt| {
         let mut entries = receipt.entries();
         entries.any(|entry| entry.destination == destination && entry.names_entity())
     };
     let mut pipelines: BTreeMap<(usize, u64), Vec<&Record>> = BTreeMap::new();
-    let mut told = Receipts::new();
+    let Receipts { mut told, mut unread } = Receipts::default();
     for (record, receipt) in own {
+        let receipt = receipt.unwrap_or_else(|why| {
+            unread.insert(record.number, why);
+            None
+        });
         if !receipt.as_ref().is_some_and(names_it) {
             pipelines
                 .entry((record.project, record.pipeline))
@@ -165,9 +176,12 @@ pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destination: &st
         let gitlab = &scene.projects[project].1;
         (records, all_receipts(scene.recorder, gitlab, pipeline).await)
     });
-    let reports: Vec<(Vec<&Record>, Vec<Receipt>)> = reports.buffer_unordered(AT_ONCE).collect().await;
-    for (records, receipts) in reports {
+    let reports: Vec<_> = reports.buffer_unordered(AT_ONCE).collect().await;
+    for (records, (receipts, why)) in reports {
         for record in records {
+            if let Some(why) = &why {
+                unread.insert(record.number, why.clone());
+            }
             let is_of_run = |entry: &Entry| {
                 let page = entry.deploy_run.as_ref().and_then(|run| run.job_url.as_deref());
                 let pages = record
@@ -207,7 +221,7 @@ pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destination: &st
             named.extend(of_job.chain(of_environment));
         }
     }
-    told
+    Receipts { told, unread }
 }
 
 /// What a receipt says of the event that its last run was about.
@@ -223,8 +237,17 @@ fn only(receipt: &Receipt, is: impl Fn(&Entry) -> bool) -> Receipt {
     receipt
 }
 
+/// Why a receipt can't be read now, if a later run may read it: what is refused, or is no receipt, tells nothing.
+fn passing(untold: &Untold) -> Option<String> {
+    let is_passing = untold.class == Class::Unavailable && !untold.is_refusal;
+    is_passing.then(|| untold.why.clone())
+}
+
 /// The receipt of the deploy job itself: of its attempts the last that left one.
-async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record) -> Option<Receipt> {
+///
+/// # Errors
+/// Why it can't be known now whether there is one.
+async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record) -> Result<Option<Receipt>, String> {
     let jobs = record
         .attempts
         .iter()
@@ -235,24 +258,33 @@ async fn own_receipt(recorder: &Recorder<'_>, gitlab: &GitLab, record: &Record) 
         if place > 0 && !job.has_artifacts {
             continue;
         }
-        if let Left::There((receipt, _)) = recorder.receipt(gitlab, job.id).await {
-            return Some(receipt);
+        match recorder.receipt(gitlab, job.id).await {
+            Left::There((receipt, _)) => return Ok(Some(receipt)),
+            Left::Unknown(untold) if let Some(why) = passing(&untold) => return Err(why),
+            Left::Missing | Left::Unknown(_) => {}
         }
     }
-    None
+    Ok(None)
 }
 
-/// All receipts that the jobs of a pipeline left, the last first.
-async fn all_receipts(recorder: &Recorder<'_>, gitlab: &GitLab, pipeline: u64) -> Vec<Receipt> {
-    let mut jobs: Vec<Job> = recorder.jobs(gitlab, &pipeline.to_string()).await.unwrap_or_default();
+/// All receipts that the jobs of a pipeline left, the last first, and why there may be more, if so.
+async fn all_receipts(recorder: &Recorder<'_>, gitlab: &GitLab, pipeline: u64) -> (Vec<Receipt>, Option<String>) {
+    let mut jobs: Vec<Job> = match recorder.jobs(gitlab, &pipeline.to_string()).await {
+        Ok(jobs) => jobs,
+        Err(untold) => return (Vec::new(), passing(&untold)),
+    };
     jobs.retain(|job| job.has_artifacts);
     jobs.sort_by_key(|job| std::cmp::Reverse(job.id));
     jobs.truncate(MOST_JOBS);
-    let receipts = stream::iter(jobs).map(|job| async move { recorder.receipt(gitlab, job.id).await });
-    let receipts: Vec<Left<(Receipt, &Path)>> = receipts.buffered(AT_ONCE).collect().await;
-    let there = receipts.into_iter().filter_map(|left| match left {
-        Left::There((receipt, _)) => Some(receipt),
-        Left::Missing | Left::Unknown(_) => None,
-    });
-    there.collect()
+    let reading = stream::iter(jobs).map(|job| async move { recorder.receipt(gitlab, job.id).await });
+    let read: Vec<Left<(Receipt, &Path)>> = reading.buffered(AT_ONCE).collect().await;
+    let (mut receipts, mut more) = (Vec::new(), None);
+    for left in read {
+        match left {
+            Left::There((receipt, _)) => receipts.push(receipt),
+            Left::Missing => {}
+            Left::Unknown(untold) => more = more.or(passing(&untold)),
+        }
+    }
+    (receipts, more)
 }
