@@ -222,8 +222,7 @@ impl Target {
 
     /// How what it writes can be compared, where that is an entity that the service can be asked for.
     pub fn register(&self) -> Option<&'static Register> {
-        let writes = self.operation.entity.is_some() && !self.operation.is_read;
-        self.destination.register.filter(|_| writes)
+        self.destination.register.filter(|_| self.operation.writes_entity())
     }
 
     /// Whether doing it twice, with these values, is not the same as doing it once.

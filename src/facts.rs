@@ -145,7 +145,7 @@ impl Asker<'_> {
     async fn triggers(&self) -> Jobs {
         let gitlab = self.gitlab()?;
         let listed = match self.ask(gitlab.trigger_jobs()).await {
-            Err(untold) if untold.is_refusal => self.ask(gitlab.bridges()).await?,
+            Err(untold) if untold.is_refusal() => self.ask(gitlab.bridges()).await?,
             told => told?,
         };
         all_of(&listed, Job::from_trigger)
@@ -282,7 +282,7 @@ async fn ask(courier: &Courier<'_>, session: &Session, token: &str, plan: Plan) 
             status, detail, class, ..
         } => {
             let detail = detail.unwrap_or_default();
-            let is_refusal = matches!(status, Some(401 | 403 | 404));
+            let is_refusal = is_refusal(status);
             let why = if is_refusal && token == NOTIFY_GITLAB_TOKEN {
                 format!(
                     "GitLab does not show this to {token} ({detail}): it needs the scope read_api, and somebody who may see \
@@ -293,12 +293,7 @@ async fn ask(courier: &Courier<'_>, session: &Session, token: &str, plan: Plan) 
             } else {
                 format!("GitLab did not tell: {detail}")
             };
-            Err(Untold {
-                is_refusal,
-                status,
-                class,
-                why,
-            })
+            Err(Untold { status, class, why })
         }
     }
 }
@@ -312,14 +307,28 @@ fn receipt_of(job: u64, json: &Value) -> Option<Receipt> {
 /// Why GitLab did not tell.
 #[derive(Debug, Clone)]
 pub struct Untold {
-    /// Whether the token may not see it, or this version has no such route.
-    pub is_refusal: bool,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// The class of what failed.
     pub class: Class,
     /// Why.
     pub why: String,
+}
+
+impl Untold {
+    /// Whether the token may not see it, or this version has no such route.
+    pub fn is_refusal(&self) -> bool {
+        is_refusal(self.status)
+    }
+
+    /// The class of what failed, or `refused` where it was a refusal.
+    pub fn class_or(&self, refused: Class) -> Class {
+        if self.is_refusal() { refused } else { self.class }
+    }
+}
+
+fn is_refusal(status: Option<u16>) -> bool {
+    matches!(status, Some(401 | 403 | 404))
 }
 
 impl From<Untold> for String {

@@ -296,11 +296,7 @@ async fn left_behind(
             Some(left)
         }
         Err(untold) => {
-            let class = if untold.is_refusal {
-                Class::Skipped
-            } else {
-                untold.class
-            };
+            let class = untold.class_or(Class::Skipped);
             let line = format!(
                 "what the pipeline's jobs kept is not delivered, for they can't be listed: {}",
                 untold.why

@@ -16,6 +16,11 @@ const APART: Duration = Duration::from_mins(2);
 /// How far a time is moved to see what is made of it: something changes in whatever form it is written.
 const MOVED: Duration = Duration::from_secs(400 * 24 * 3600 + 3600 + 60 + 1);
 
+/// Whether two starts are of one attempt.
+pub fn is_near(one: SystemTime, other: SystemTime) -> bool {
+    one <= other + APART && other <= one + APART
+}
+
 /// When a job started and ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
@@ -172,14 +177,13 @@ impl Portrait {
         let lacks = |name: &&String| is_absent(held.get(*name)) && !is_absent(self.said.get(*name));
         let lacking: Vec<&String> = self.times.iter().filter(lacks).collect();
         // What is no other attempt's start stays as it is.
-        let is_near = |name: &String| {
+        let is_same_start = |name: &String| {
             let theirs = held.get(name).and_then(moment);
             let ours = self.starts.get(name);
-            ours.zip(theirs)
-                .is_some_and(|(ours, theirs)| theirs <= *ours + APART && *ours <= theirs + APART)
+            ours.zip(theirs).is_some_and(|(ours, theirs)| is_near(*ours, theirs))
         };
         let differs = |name: &&String| {
-            !is_absent(self.said.get(*name)) && held.get(*name) != self.said.get(*name) && !is_near(name)
+            !is_absent(self.said.get(*name)) && held.get(*name) != self.said.get(*name) && !is_same_start(name)
         };
         let unsaid = self.statuses.keys().filter(lacks);
         let has_status = agrees && unsaid.count() == 0;

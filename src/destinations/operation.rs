@@ -175,6 +175,11 @@ impl Operation {
         self.action != ActionUse::None && !self.sends_entities(is_given)
     }
 
+    /// Whether it writes one entity, which the service may be asked for.
+    pub fn writes_entity(&self) -> bool {
+        self.entity.is_some() && !self.is_read
+    }
+
     /// Whether the event makes a difference to it, where `is_given` says which variables are set: it tells what happened,
     /// or is about the event's entity.
     pub fn is_of_event(&self, is_given: impl Fn(&str) -> bool) -> bool {

@@ -202,8 +202,7 @@ enum IfThere {
     Patched,
     /// An earlier attempt of ours has probably created it.
     Ours,
-    /// Somebody has created it since it was missing, or an earlier attempt of ours whose reply was lost: either way it is
-    /// never written over.
+    /// Somebody has created it meanwhile, or an earlier attempt of ours: either way it is never written over.
     Stays,
 }
 
@@ -254,22 +253,23 @@ impl Api {
     /// `since` is the earliest time of that attempt, where it was not just now; `then` is for the POST.
     fn unless_created(self: &Rc<Self>, since: Option<SystemTime>, then: IfThere) -> Step {
         let api = Rc::clone(self);
-        Step::new("was it created", self.request(Method::Get, ""), move |reply, _| {
-            match api.held(reply) {
+        Step::new(
+            "was it created",
+            self.request(Method::Get, ""),
+            move |reply, _| match api.held(reply) {
                 Ok(entity) if since.is_some_and(|since| is_older(entity, since)) => {
                     Verdict::Rejected("it exists, and did before an earlier attempt could have created it".to_owned())
                 }
                 Ok(_) => Verdict::noted(OURS),
-                // Only Rely's own 404 counts: a proxy's says nothing about the entity.
-                Err(_) if reply.status == 404 && reply.json().is_some() => Verdict::Then(api.create(then)),
+                Err(_) if is_missing(reply) => Verdict::Then(api.create(then)),
                 Err(Unexpected::Status) if matches!(reply.status, 408 | 425 | 429 | 500..) => Verdict::ByStatus,
                 Err(_) => Verdict::InDoubt(format!(
                     "it may have been created, and Rely does not tell: it answered {} ({}). It was not sent again",
                     reply.status,
                     reply.complaint()
                 )),
-            }
-        })
+            },
+        )
         .settles()
     }
 
@@ -371,6 +371,11 @@ fn unless_overtaken(api: &Rc<Api>, write: Step, event: &Event) -> Step {
 /// The code of a POST of an existing entity is not documented: 409, or 400 or 422 that says so (docs/vendors/rely.md 3, 5).
 fn exists(reply: &Reply) -> bool {
     reply.status == 409 || (matches!(reply.status, 400 | 422) && reply.says_that_it_exists())
+}
+
+/// Whether Rely says that there is no such entity. Only its own 404 counts: a proxy's says nothing about the entity.
+fn is_missing(reply: &Reply) -> bool {
+    reply.status == 404 && reply.json().is_some()
 }
 
 /// The entity's JSON, without a null in it.

@@ -182,7 +182,6 @@ impl Recorder<'_> {
 /// What GitLab answers and never should.
 fn unlike(why: &str) -> Untold {
     Untold {
-        is_refusal: false,
         status: None,
         class: Class::Rejected,
         why: why.to_owned(),

@@ -197,7 +197,7 @@ impl Entry {
     /// Whether it says under which identifier an entity of an event was written, or was to be.
     pub fn names_entity(&self) -> bool {
         let target = Target::parse(&format!("{}:{}", self.destination, self.operation));
-        let writes = target.is_ok_and(|target| target.operation.entity.is_some() && !target.operation.is_read);
+        let writes = target.is_ok_and(|target| target.operation.writes_entity());
         writes && self.identifier.is_some() && self.event_id.is_some()
     }
 

@@ -4,7 +4,7 @@
 
 use std::{
     path::{Component, Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use futures_util::{StreamExt as _, stream};
@@ -21,7 +21,7 @@ use crate::{
         runner::{self, Delivery, Runner},
         setup::Setup,
     },
-    comparison::teller::times,
+    comparison::{portrait::is_near, teller::times},
     delivery::plan::Plan,
     destinations::Target,
     event::{Action, Event},
@@ -51,9 +51,6 @@ const PERHAPS_WITHOUT_TURN: &[&str] = &[
     "runner_external_dependency_failure",
     "runner_interrupted",
 ];
-
-/// A run that began so near to a job's start is that job's: whoever tells of it may have read another clock.
-const APART: Duration = Duration::from_mins(2);
 
 /// What the jobs of the pipeline left.
 pub struct LeftBehind {
@@ -274,9 +271,7 @@ impl LeftBehind {
             let moment = times(deployment, scene.now);
             let (event, names) = scene.tell((record, None), deployment, (&Action::Failure, moment), None);
             let Ok(event) = event else { continue };
-            let of_place = |other: &&Record| {
-                (other.pipeline, &other.environment) == (record.pipeline, &record.environment) && other.is_wanted
-            };
+            let of_place = |other: &&Record| other.is_of_place_of(record) && other.is_wanted;
             let is_alone = scene.records.iter().filter(of_place).count() == 1;
             if self.was_told(target, job, &event, is_alone) {
                 continue;
@@ -315,7 +310,7 @@ impl LeftBehind {
             let is_end = entry.action.as_deref() == event.known_action();
             match (page, start.zip(began)) {
                 (Some(page), _) => Some(page) == job.web_url.as_deref(),
-                (None, Some((start, began))) => is_end && start + APART >= began && start <= began + APART,
+                (None, Some((start, began))) => is_end && is_near(start, began),
                 // A report that knew no run: what it said after this one began is of this one.
                 (None, None) => {
                     let is_event = names_job || entry.event_id == event.id;

@@ -430,9 +430,7 @@ fn contested<'c, 'a>(compared: &'c [Compared<'a>]) -> Vec<(&'c Compared<'a>, Opt
     for of_one in by_place.into_values() {
         let newest = of_one.iter().max_by_key(|one| one.age()).copied();
         let Some(newest) = newest else { continue };
-        let is_of_newest = |one: &Compared| {
-            (one.record.project, one.record.pipeline) == (newest.record.project, newest.record.pipeline)
-        };
+        let is_of_newest = |one: &Compared| one.record.is_of_pipeline_of(newest.record);
         let several = of_one.iter().filter(|one| is_of_newest(one)).count() > 1;
         for one in of_one {
             if !one.record.is_wanted {

@@ -63,7 +63,7 @@ pub async fn find_projects(
         } else {
             match recorder.about(&gitlab.of_project(pattern)).await {
                 // A job token may read another project's deployments, and nothing that says what it is.
-                Err(untold) if untold.is_refusal && pattern.contains('/') => {
+                Err(untold) if untold.is_refusal() && pattern.contains('/') => {
                     found.insert(pattern.clone(), (Project::called(pattern), gitlab.of_project(pattern)));
                     continue;
                 }
@@ -86,11 +86,7 @@ pub async fn find_projects(
                 }
             }
             Err(untold) => {
-                let class = if untold.is_refusal {
-                    Class::Misconfigured
-                } else {
-                    untold.class
-                };
+                let class = untold.class_or(Class::Misconfigured);
                 let line = format!("NOTIFY_RECONCILE_PROJECTS names `{pattern}`: {}", untold.why);
                 outcome.of_gitlab.push((class, line));
             }
@@ -136,12 +132,10 @@ pub async fn find_records(
         let deployments = match recorder.since(gitlab, since).await {
             Ok(deployments) => deployments,
             Err(untold) => {
-                let is_end = matches!(plan.scope, Scope::AtEnd(_));
-                let class = match untold.is_refusal {
-                    true if is_end => Class::Skipped,
-                    true => Class::Misconfigured,
-                    false => untold.class,
-                };
+                let class = untold.class_or(match plan.scope {
+                    Scope::AtEnd(_) => Class::Skipped,
+                    Scope::Last(_) => Class::Misconfigured,
+                });
                 let is_own = setup.environment.predefined("CI_PROJECT_PATH") == Some(&project.path);
                 let named = if is_own {
                     ""

@@ -64,6 +64,21 @@ impl Record {
         format!("{project} #{}, `{}` to {}", self.pipeline, self.job, self.environment)
     }
 
+    /// Whether it is of the same pipeline as another one.
+    pub fn is_of_pipeline_of(&self, other: &Self) -> bool {
+        (self.project, self.pipeline) == (other.project, other.pipeline)
+    }
+
+    /// Whether it is of the same pipeline and environment as another one.
+    pub fn is_of_place_of(&self, other: &Self) -> bool {
+        self.is_of_pipeline_of(other) && self.environment == other.environment
+    }
+
+    /// Whether it is the same as another one, read at another time.
+    pub fn is_that_of(&self, other: &Self) -> bool {
+        self.is_of_place_of(other) && self.job == other.job
+    }
+
     /// Nothing of it was made before this.
     pub fn begins(&self) -> SystemTime {
         let of_one = |one: &Deployment| {
@@ -201,13 +216,9 @@ pub async fn receipts(scene: &Scene<'_>, missing: Vec<&Record>, destination: &st
                 jobs.map(|by| by.job.id.to_string())
                     .any(|id| receipt.origin.job_id.as_deref() == Some(&id))
             };
-            let same_place = |other: &&Record| {
-                (other.project, other.pipeline, &other.environment)
-                    == (record.project, record.pipeline, &record.environment)
-            };
             let of_environment = |receipt: &&Receipt| {
                 let says = |field: &str| receipt.event.as_ref().and_then(|event| event[field].as_str());
-                let mut others = scene.records.iter().filter(same_place);
+                let mut others = scene.records.iter().filter(|other| other.is_of_place_of(record));
                 says("environment") == Some(&record.environment)
                     && says("job").is_none()
                     && others.all(|other| other.job == record.job || is_by(other, receipt))
@@ -239,7 +250,7 @@ fn only(receipt: &Receipt, is: impl Fn(&Entry) -> bool) -> Receipt {
 
 /// Why a receipt can't be read now, if a later run may read it: what is refused, or is no receipt, tells nothing.
 fn passing(untold: &Untold) -> Option<String> {
-    let is_passing = untold.class == Class::Unavailable && !untold.is_refusal;
+    let is_passing = untold.class == Class::Unavailable && !untold.is_refusal();
     is_passing.then(|| untold.why.clone())
 }
 

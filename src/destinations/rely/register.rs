@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Api, IfThere, PATCH, Settings, check_blueprint, cut, entity, id, is_legal, without_nulls};
+use super::{Api, IfThere, PATCH, Settings, check_blueprint, cut, entity, id, is_legal, is_missing, without_nulls};
 use crate::{
     delivery::{
         plan::{Delivered, Plan, Step, Verdict},
@@ -85,8 +85,7 @@ fn ask(context: &Context, blueprint: &str, identifiers: &[String]) -> Result<Pla
                 ..Delivered::default()
             })
         };
-        // Only Rely's own 404 counts: a proxy's says nothing about the entity.
-        if reply.status == 404 && reply.json().is_some() {
+        if is_missing(reply) {
             return delivered(json!([]), None);
         }
         let held = match api.held(reply) {

@@ -148,17 +148,9 @@ impl<'a> Lane<'a> {
         }
         // What is compared in this run has its place.
         let is_elsewhere = |other: &Record, place: &Place| {
-            let mut same = compared.iter().filter(|one| {
-                let of = |record: &Record| {
-                    (
-                        record.project,
-                        record.pipeline,
-                        record.environment.clone(),
-                        record.job.clone(),
-                    )
-                };
-                one.record.is_wanted && of(one.record) == of(other)
-            });
+            let mut same = compared
+                .iter()
+                .filter(|one| one.record.is_wanted && one.record.is_that_of(other));
             same.any(|one| one.place.as_ref().is_some_and(|own| own != place))
         };
         let mut free = Vec::new();
@@ -184,11 +176,8 @@ impl<'a> Lane<'a> {
         let own = self.places(scene, one, intent.compared.deployment, &intent.compared.action);
         // Where a receipt of the environment leads, whoever deploys there does.
         let is_of_environment = !own.contains(&intent.place);
-        let mut others = others.filter(|other| {
-            let is_same = (&other.environment, &other.job) == (&one.environment, &one.job);
-            let of = |record: &Record| (record.project, record.pipeline);
-            other.is_wanted && of(other) == of(one) && !is_same
-        });
+        let mut others =
+            others.filter(|other| other.is_wanted && other.is_of_pipeline_of(one) && !other.is_that_of(one));
         others.any(|other| match other.meaning(scene.now) {
             Meaning::Happened(deployment, action) | Meaning::Unstarted(deployment, action) => {
                 (is_of_environment && other.environment == one.environment)
